@@ -1,0 +1,354 @@
+"""What every op of the `rlx` dialect shares: declaration, verification, building.
+
+An op is one class in one file. It declares
+
+* operands and the result, as annotations: ``input: Operand``, ``mask: OptionalOperand = None``;
+* attributes, as :class:`Attr` fields that know kind, default and documentation;
+* ``verify_op``: raises :class:`Invalid` with what was expected and what was found;
+* ``result_type``: the type that operands and attributes imply, for the builder;
+* ``reference``: the op on NumPy arrays, in float64 when the inputs are;
+* ``lower``: the same with linalg on tensors, for any static or dynamic shape.
+
+Note for editors of op files: ``from __future__ import annotations`` would hide the annotations from
+the host.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Optional
+
+from rlx.host import ext, ir, irdl
+
+__all__ = [
+    "NAMESPACE",
+    "Attr",
+    "Invalid",
+    "Operand",
+    "OptionalOperand",
+    "Pure",
+    "Result",
+    "Rlx",
+    "RlxOp",
+    "VariadicOperand",
+]
+
+NAMESPACE = "rlx"
+
+Operand = ir.Value[Any]
+OptionalOperand = Optional[ir.Value[Any]]  # noqa: UP045 -- the host matches Optional only
+VariadicOperand = Sequence[ir.Value[Any]]
+Result = ir.OpResult[Any]
+
+
+class Invalid(ValueError):
+    """An op breaks its contract. The text completes the sentence "'rlx.x' op ..."."""
+
+
+class _Required:
+    def __repr__(self) -> str:
+        return "required"
+
+
+REQUIRED = _Required()
+
+Scalar = bool | int | float | str
+
+
+class Attr:
+    """An attribute of an op.
+
+    Args:
+        kind: ``int`` (i64), ``float`` (f64), ``bool`` or ``str``.
+        doc: one sentence.
+        default: the value that an absent attribute stands for, or a function of the op that
+            computes it; ``None`` means that absence has a meaning of its own (see the docs).
+        choices: the allowed values of a ``str``.
+
+    On an instance of the op the field reads as a Python value, defaults included. It is the only
+    way in which verifiers, passes and lowerings read attributes.
+    """
+
+    def __init__(
+        self,
+        kind: type,
+        doc: str,
+        *,
+        default: Scalar | Callable[[Any], Scalar] | _Required | None = REQUIRED,
+        choices: tuple[str, ...] = (),
+    ):
+        self.kind = kind
+        self.doc = doc
+        self.default = default
+        self.choices = choices
+        self.name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @property
+    def required(self) -> bool:
+        return self.default is REQUIRED
+
+    def __get__(self, op: Any, owner: type | None = None) -> Any:
+        if op is None:
+            return self
+        if self.name not in op.attributes:
+            return self.default(op) if callable(self.default) else self.default
+        return self.decode(op.attributes[self.name])
+
+    def decode(self, attribute: ir.Attribute) -> Scalar:
+        """The Python value of ``attribute``.
+
+        Raises:
+            Invalid: it is of another kind.
+        """
+        if self.kind is bool and isinstance(attribute, ir.BoolAttr):
+            return attribute.value
+        if self.kind is int and isinstance(attribute, ir.IntegerAttr) and _is_i64(attribute.type):
+            return attribute.value
+        if self.kind is float and isinstance(attribute, ir.FloatAttr):
+            return attribute.value
+        if self.kind is str and isinstance(attribute, ir.StringAttr):
+            return attribute.value
+        raise Invalid(f"attribute '{self.name}' must be {self.spelling}, but got {attribute}")
+
+    def encode(self, value: Scalar) -> ir.Attribute:
+        """The MLIR attribute for ``value``.
+
+        Raises:
+            TypeError: ``value`` is of another kind.
+        """
+        if self.kind is bool and isinstance(value, bool):
+            return ir.BoolAttr.get(value)
+        if self.kind is int and isinstance(value, int) and not isinstance(value, bool):
+            return ir.IntegerAttr.get(ir.IntegerType.get_signless(64), value)
+        if self.kind is float and isinstance(value, float | int) and not isinstance(value, bool):
+            return ir.FloatAttr.get(ir.F64Type.get(), float(value))
+        if self.kind is str and isinstance(value, str):
+            return ir.StringAttr.get(value)
+        raise TypeError(f"attribute '{self.name}' must be {self.spelling}, but got {value!r}")
+
+    @property
+    def spelling(self) -> str:
+        """The kind in MLIR's words."""
+        if self.choices:
+            return "one of " + ", ".join(f'"{choice}"' for choice in self.choices)
+        return {bool: "a bool", int: "an i64 integer", float: "a float", str: "a string"}[self.kind]
+
+    def check(self, op: Any) -> None:
+        """Raises :class:`Invalid` when the attribute is absent, of another kind or not finite."""
+        if self.name not in op.attributes:
+            if self.required:
+                raise Invalid(f"requires attribute '{self.name}' ({self.spelling})")
+            return
+        attribute = op.attributes[self.name]
+        value = self.decode(attribute)
+        if self.choices and value not in self.choices:
+            raise Invalid(f"attribute '{self.name}' must be {self.spelling}, but got {attribute}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise Invalid(f"attribute '{self.name}' must be finite, but got {attribute}")
+
+
+def _is_i64(type: ir.Type) -> bool:
+    return isinstance(type, ir.IntegerType) and type.width == 64 and type.is_signless
+
+
+class Rlx(ext.Dialect, name=NAMESPACE):  # type: ignore[call-arg]
+    """Transformer blocks as ops on tensors."""
+
+
+class Pure:
+    """Trait: the op touches no memory and may be speculated, merged and removed."""
+
+    @staticmethod
+    def attach(op_name: str) -> None:
+        ext.Pure.attach(op_name)
+
+
+class RlxOp(Rlx.Operation):  # type: ignore[name-defined]
+    """Base of all rlx ops. See the module's docstring for what a subclass declares."""
+
+    # Not annotated, since the host takes every annotation for an operand, result or attribute.
+    ATTRS = {}  # type: dict[str, Attr]
+    OPERANDS = []  # type: list[ext.OperandDef]
+
+    @classmethod
+    def _generate_init_method(cls, fields: list[Any]) -> None:
+        """Ops are built with :meth:`create`, so the host need not generate a constructor."""
+
+    @classmethod
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(traits=[Pure], **kwargs)
+        cls.ATTRS = {k: v for k, v in vars(cls).items() if isinstance(v, Attr)}
+        cls.OPERANDS = [f for f in cls._fields if isinstance(f, ext.OperandDef)]
+        for index, declared in enumerate(cls.OPERANDS):
+            setattr(cls, declared.name, property(_operand_getter(index)))
+
+    # -- IRDL ------------------------------------------------------------------------------------
+
+    @classmethod
+    def _emit_operation(cls) -> None:
+        # The host declares attributes through annotations, which cannot be optional: required
+        # ones join for the emission, optional ones are left to the verifier.
+        declared = cls._fields
+        required = [
+            ext.AttributeDef(name, irdl.Variadicity.single, Any)
+            for name, attr in cls.ATTRS.items()
+            if attr.required
+        ]
+        cls._fields = [*declared, *required]
+        try:
+            super()._emit_operation()
+        finally:
+            cls._fields = declared
+
+    # -- verification ----------------------------------------------------------------------------
+
+    @staticmethod
+    def verify_invariants(op: Any) -> bool:
+        """Called by MLIR's verifier, before the host checks the number of operands itself."""
+        try:
+            if op._arity_holds():
+                for attr in op.ATTRS.values():
+                    attr.check(op)
+                _check_types(op)
+                with op.location:
+                    op.verify_op()
+            return True
+        except Invalid as error:
+            op.location.emit_error(f"'{op.OPERATION_NAME}' op {error}")
+            return False
+
+    def _arity_holds(self) -> bool:
+        """Whether operand and result counts fit; if not, the host's own check reports it."""
+        if len(self.operation.results) != 1 or len(self.operation.regions) != 0:
+            return False
+        count = len(self.operation.operands)
+        kinds = [declared.variadicity for declared in self.OPERANDS]
+        least = sum(kind == irdl.Variadicity.single for kind in kinds)
+        most = 2**31 if irdl.Variadicity.variadic in kinds else len(kinds)
+        if not least <= count <= most:
+            return False
+        if sum(kind != irdl.Variadicity.single for kind in kinds) < 2:
+            return True
+        if "operandSegmentSizes" not in self.attributes:
+            return False
+        sizes = self.attributes["operandSegmentSizes"]
+        if not isinstance(sizes, ir.DenseI32ArrayAttr) or len(sizes) != len(kinds):
+            return False
+        fits = all(
+            size == 1 or (size == 0 and kind == irdl.Variadicity.optional)
+            for size, kind in zip(sizes, kinds, strict=True)
+        )
+        return fits and sum(sizes) == count
+
+    def verify_op(self) -> None:
+        """Checks what is particular to the op; kinds of attributes and operands already hold."""
+
+    # -- building --------------------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls,
+        *operands: ir.Value | Sequence[ir.Value] | None,
+        result_type: ir.Type | None = None,
+        loc: ir.Location | None = None,
+        ip: ir.InsertionPoint | None = None,
+        **attrs: Scalar | None,
+    ) -> ir.Value:
+        """Builds the op and returns its result.
+
+        Attributes that are ``None`` or hold their default are left out. The result type is
+        inferred when not given.
+
+        Raises:
+            Invalid: the result type cannot be inferred.
+        """
+        flat: list[ir.Value] = []
+        sizes: list[int] = []
+        for operand in operands:
+            group = [] if operand is None else [operand]
+            if isinstance(operand, list | tuple):
+                group = list(operand)
+            flat += group
+            sizes.append(len(group))
+        sizes += [0] * (len(cls.OPERANDS) - len(sizes))
+        attributes = {
+            name: cls.ATTRS[name].encode(value)
+            for name, value in attrs.items()
+            if value is not None
+        }
+        for name in [n for n in attributes if not callable(cls.ATTRS[n].default)]:
+            if cls.ATTRS[name].decode(attributes[name]) == cls.ATTRS[name].default:
+                del attributes[name]
+        if sum(f.variadicity != irdl.Variadicity.single for f in cls.OPERANDS) > 1:
+            attributes["operandSegmentSizes"] = ir.DenseI32ArrayAttr.get(sizes)
+        if result_type is None:
+            given = {name: value for name, value in attrs.items() if value is not None}
+            result_type = cls.result_type(*operands, **given)
+        op = ir.Operation.create(
+            cls.OPERATION_NAME,
+            results=[result_type],
+            operands=flat,
+            attributes=attributes,
+            loc=loc,
+            ip=ip,
+        )
+        view: Any = op.opview
+        for name in list(attributes):
+            attr = cls.ATTRS.get(name)
+            if attr is not None and callable(attr.default):
+                value = attr.decode(attributes[name])
+                del view.operation.attributes[name]
+                if attr.default(view) != value:
+                    view.operation.attributes[name] = attributes[name]
+        return op.results[0]
+
+    @classmethod
+    def result_type(cls, *operands: Any, **attrs: Any) -> ir.Type:
+        """The result type that operands and attributes imply."""
+        raise NotImplementedError
+
+    # -- meaning ---------------------------------------------------------------------------------
+
+    @staticmethod
+    def reference(*arrays: Any, **attrs: Any) -> Any:
+        """The op on NumPy arrays."""
+        raise NotImplementedError
+
+    def lower(self) -> ir.Value:
+        """Emits linalg at the current insertion point and returns the value of the result."""
+        raise NotImplementedError
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """All attributes as Python values, defaults filled in."""
+        return {name: getattr(self, name) for name in self.ATTRS}
+
+
+def _operand_getter(index: int) -> Callable[[Any], Any]:
+    def get(op: Any) -> Any:
+        operands = list(op.operation.operands)
+        kinds = [declared.variadicity for declared in op.OPERANDS]
+        if "operandSegmentSizes" in op.attributes:
+            sizes = list(op.attributes["operandSegmentSizes"])
+        else:
+            spare = len(operands) - sum(kind == irdl.Variadicity.single for kind in kinds)
+            sizes = [1 if kind == irdl.Variadicity.single else spare for kind in kinds]
+        start = sum(sizes[:index])
+        group = operands[start : start + sizes[index]]
+        if kinds[index] == irdl.Variadicity.variadic:
+            return group
+        return group[0] if group else None
+
+    return get
+
+
+def _check_types(op: Any) -> None:
+    """Operands and result must be ranked tensors."""
+    for number, value in enumerate(op.operation.operands):
+        if not isinstance(value.type, ir.RankedTensorType):
+            raise Invalid(f"operand #{number} must be a ranked tensor, but got {value.type}")
+    result = op.operation.results[0].type
+    if not isinstance(result, ir.RankedTensorType):
+        raise Invalid(f"result must be a ranked tensor, but got {result}")

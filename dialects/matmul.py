@@ -1,0 +1,102 @@
+"""`rlx.matmul`: activations times a weight matrix."""
+
+from typing import Any
+
+import numpy as np
+
+from rlx.dialects import emit
+from rlx.dialects.base import Attr, Invalid, Operand, Result, RlxOp
+from rlx.dialects.types import (
+    accumulator_type,
+    compatible,
+    expect_element_type,
+    expect_rank,
+    expect_type,
+    is_float,
+    with_dim,
+)
+from rlx.host import arith, ir
+
+__all__ = ["MatmulOp", "matmul"]
+
+
+class MatmulOp(RlxOp, name="matmul"):
+    """Multiplies the last axis of `input` with a matrix.
+
+    `input` is [..., M, X]; `weight` is [X, N], or [N, X] with `transpose_weight` (the layout of
+    `torch.nn.Linear`). The result is [..., M, N] in the element type of the operands; products are
+    accumulated in f32 (f64 for f64).
+    """
+
+    input: Operand
+    weight: Operand
+    result: Result
+
+    transpose_weight = Attr(bool, "whether `weight` is [N, X]", default=False)
+
+    def verify_op(self) -> None:
+        input, weight = self.input, self.weight
+        if input.type.rank < 1:
+            raise Invalid(f"expects input of rank 1 or more, but got {input.type}")
+        expect_rank("weight", weight, 2)
+        if not is_float(input.type.element_type):
+            raise Invalid(f"expects float operands, but got {input.type}")
+        expect_element_type("weight", weight, input.type.element_type)
+        inner = weight.type.shape[1 if self.transpose_weight else 0]
+        if not compatible(input.type.shape[-1], inner):
+            raise Invalid(
+                f"expects the inner dimensions to agree, but got {input.type} and {weight.type}"
+                + (" with transpose_weight" if self.transpose_weight else "")
+            )
+        expect_type(
+            self.operation.results[0].type,
+            self.result_type(input, weight, transpose_weight=self.transpose_weight),
+        )
+
+    @classmethod
+    def result_type(
+        cls, input: ir.Value, weight: ir.Value, *, transpose_weight: bool = False, **_: Any
+    ) -> ir.Type:
+        return with_dim(
+            input.type, input.type.rank - 1, weight.type.shape[0 if transpose_weight else 1]
+        )
+
+    @staticmethod
+    def reference(
+        input: np.ndarray, weight: np.ndarray, *, transpose_weight: bool = False
+    ) -> np.ndarray:
+        wide = np.float64 if input.dtype == np.float64 else np.float32
+        product = input.astype(wide) @ (weight.T if transpose_weight else weight).astype(wide)
+        return product.astype(input.dtype)
+
+    def lower(self) -> ir.Value:
+        input, weight = self.input, self.weight
+        rank = input.type.rank
+        element = input.type.element_type
+        wide = accumulator_type(element)
+        shape = emit.sizes(input)
+        shape[-1] = emit.dim(weight, 0 if self.transpose_weight else 1)
+        rows = [ir.AffineExpr.get_dim(i) for i in range(rank - 1)]
+        # The loop over the axis that lies contiguous in the weight goes innermost.
+        first, last = (ir.AffineExpr.get_dim(i) for i in (rank - 1, rank))
+        n, x = (first, last) if self.transpose_weight else (last, first)
+        iterators = "p" * (rank - 1) + ("pr" if self.transpose_weight else "rp")
+
+        def body(a: ir.Value, b: ir.Value, total: ir.Value) -> ir.Value:
+            flags = emit.reassoc()
+            product = arith.mulf(emit.convert(a, wide), emit.convert(b, wide), fastmath=flags)
+            return arith.addf(total, product, fastmath=flags)
+
+        total = emit.generic(
+            [input, weight],
+            emit.fill(shape, wide, 0.0),
+            [[*rows, x], [n, x] if self.transpose_weight else [x, n], [*rows, n]],
+            iterators,
+            body,
+        )
+        return emit.convert_tensor(total, element)
+
+
+def matmul(input: ir.Value, weight: ir.Value, *, transpose_weight: bool = False) -> ir.Value:
+    """Builds `rlx.matmul`; see :class:`MatmulOp`."""
+    return MatmulOp.create(input, weight, transpose_weight=transpose_weight)

@@ -1,0 +1,62 @@
+"""`rlx.narrow`: a slice along one axis."""
+
+from typing import Any
+
+import numpy as np
+
+from rlx.dialects import emit
+from rlx.dialects.base import Attr, Invalid, Operand, Result, RlxOp
+from rlx.dialects.types import expect_type, normalized_axis, with_dim
+from rlx.host import ir
+
+__all__ = ["NarrowOp", "narrow"]
+
+
+class NarrowOp(RlxOp, name="narrow"):
+    """Keeps rows ``start`` to ``start + length - 1`` of ``axis``.
+
+    The result has the type of `input` with dimension `axis` set to `length`. A negative `axis`
+    counts from the end.
+    """
+
+    input: Operand
+    result: Result
+
+    axis = Attr(int, "the axis to cut; negative counts from the end")
+    start = Attr(int, "the first index that is kept")
+    length = Attr(int, "how many indices are kept, at least 1")
+
+    def verify_op(self) -> None:
+        source = self.input.type
+        axis = normalized_axis(self.axis, source.rank)
+        if self.start < 0 or self.length < 1:
+            raise Invalid(
+                f"expects start >= 0 and length >= 1, but got start {self.start} and "
+                f"length {self.length}"
+            )
+        if not source.is_dynamic_dim(axis) and self.start + self.length > source.shape[axis]:
+            raise Invalid(
+                f"expects start + length <= {source.shape[axis]} on axis {axis}, but got "
+                f"{self.start} + {self.length}"
+            )
+        expect_type(self.operation.results[0].type, with_dim(source, axis, self.length))
+
+    @classmethod
+    def result_type(cls, input: ir.Value, *, axis: int, length: int, **_: Any) -> ir.Type:
+        return with_dim(input.type, normalized_axis(axis, input.type.rank), length)
+
+    @staticmethod
+    def reference(input: np.ndarray, *, axis: int, start: int, length: int) -> np.ndarray:
+        return np.take(input, np.arange(start, start + length), axis=axis)
+
+    def lower(self) -> ir.Value:
+        axis = normalized_axis(self.axis, self.input.type.rank)
+        offsets: list[emit.Size] = [0] * self.input.type.rank
+        shape = emit.sizes(self.input)
+        offsets[axis], shape[axis] = self.start, self.length
+        return emit.extract_slice(self.input, offsets, shape)
+
+
+def narrow(input: ir.Value, *, axis: int, start: int, length: int) -> ir.Value:
+    """Builds `rlx.narrow`; see :class:`NarrowOp`."""
+    return NarrowOp.create(input, axis=axis, start=start, length=length)

@@ -1,0 +1,94 @@
+"""Questions about tensor types that verifiers, builders and lowerings share."""
+
+from collections.abc import Sequence
+
+from rlx.dialects.base import Invalid
+from rlx.host import ir
+
+__all__ = [
+    "DYNAMIC",
+    "accumulator_type",
+    "compatible",
+    "expect_element_type",
+    "expect_rank",
+    "expect_type",
+    "is_float",
+    "is_id",
+    "is_static",
+    "normalized_axis",
+    "with_dim",
+    "with_shape",
+]
+
+DYNAMIC: int = ir.ShapedType.get_dynamic_size()
+
+
+def is_static(size: int) -> bool:
+    return size != DYNAMIC
+
+
+def compatible(a: int, b: int) -> bool:
+    """Whether two dimensions may be equal at run time."""
+    return a == b or DYNAMIC in (a, b)
+
+
+def is_float(element_type: ir.Type) -> bool:
+    """f16, bf16, f32 or f64: the storage types of rlx."""
+    return isinstance(element_type, ir.F16Type | ir.BF16Type | ir.F32Type | ir.F64Type)
+
+
+def is_id(element_type: ir.Type) -> bool:
+    """i32 or i64: ids, positions and lengths."""
+    return (
+        isinstance(element_type, ir.IntegerType)
+        and element_type.is_signless
+        and element_type.width in (32, 64)
+    )
+
+
+def accumulator_type(element_type: ir.Type) -> ir.Type:
+    """f64 for f64, f32 for every other float: the type all arithmetic is done in."""
+    return element_type if isinstance(element_type, ir.F64Type) else ir.F32Type.get()
+
+
+def normalized_axis(axis: int, rank: int) -> int:
+    """``axis`` counted from the front.
+
+    Raises:
+        Invalid: it is out of range.
+    """
+    if not -rank <= axis < rank:
+        raise Invalid(f"expects axis in [{-rank}, {rank}) for rank {rank}, but got {axis}")
+    return axis % rank
+
+
+def with_shape(type: ir.RankedTensorType, shape: Sequence[int]) -> ir.RankedTensorType:
+    return ir.RankedTensorType.get(list(shape), type.element_type)
+
+
+def with_dim(type: ir.RankedTensorType, axis: int, size: int) -> ir.RankedTensorType:
+    shape = list(type.shape)
+    shape[axis] = size
+    return with_shape(type, shape)
+
+
+def expect_rank(name: str, value: ir.Value, *ranks: int) -> None:
+    if value.type.rank not in ranks:
+        wanted = " or ".join(map(str, ranks))
+        raise Invalid(f"expects {name} of rank {wanted}, but got {value.type}")
+
+
+def expect_element_type(name: str, value: ir.Value, wanted: ir.Type) -> None:
+    if value.type.element_type != wanted:
+        raise Invalid(f"expects {name} with element type {wanted}, but got {value.type}")
+
+
+def expect_type(actual: ir.RankedTensorType, inferred: ir.RankedTensorType) -> None:
+    """The result's type must agree with the inferred one; ``?`` agrees with any size."""
+    agrees = (
+        actual.element_type == inferred.element_type
+        and actual.rank == inferred.rank
+        and all(map(compatible, actual.shape, inferred.shape))
+    )
+    if not agrees:
+        raise Invalid(f"expects result of type {inferred}, but got {actual}")

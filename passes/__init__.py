@@ -1,0 +1,1 @@
+"""Passes: one file each. See :mod:`rlx.passes.base` for what a pass is."""

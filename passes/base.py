@@ -1,0 +1,77 @@
+"""What a pass is.
+
+A pass is a frozen dataclass. Its fields, declared with :func:`rlx.options.option`, are its options;
+its docstring is its documentation; ``run`` changes the operation it is given in place::
+
+    @dataclass(frozen=True)
+    class FuseGqa(Pass):
+        \"\"\"Removes repeated key/value heads.\"\"\"
+
+        name = "rlx-fuse-gqa"
+
+        def run(self, op):
+            ...
+
+It fails by raising :class:`PassFailure`, or by emitting an error diagnostic. Register it in
+:mod:`rlx.registry`, or from another package through the entry point group ``rlx.plugins``.
+"""
+
+import abc
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rlx.dialects.base import RlxOp
+from rlx.host import ir
+
+__all__ = ["Pass", "PassFailure", "Pipeline", "walk"]
+
+
+class PassFailure(Exception):
+    """A pass gives up. The message is reported at ``where`` as an error."""
+
+    def __init__(self, where: ir.Operation, message: str):
+        super().__init__(message)
+        self.where = where
+
+
+@dataclass(frozen=True)
+class Pass(abc.ABC):
+    """Base of all passes."""
+
+    name: ClassVar[str] = ""
+    anchor: ClassVar[str | None] = None
+    """The op the pass runs on, such as ``"func.func"``; None for any."""
+
+    @abc.abstractmethod
+    def run(self, op: ir.Operation) -> None:
+        """Transforms ``op`` in place."""
+
+
+@dataclass(frozen=True)
+class Pipeline(abc.ABC):
+    """A named pipeline: a frozen dataclass like a pass, that stands for pipeline text."""
+
+    name: ClassVar[str] = ""
+
+    @abc.abstractmethod
+    def text(self) -> str:
+        """The passes it stands for, as in ``"canonicalize,func.func(cse)"``; runs on a module."""
+
+
+def walk(root: ir.Operation, *kinds: type[RlxOp] | str) -> Iterator[ir.OpView]:
+    """Ops below ``root`` (post-order), of the given classes or names; all when none are given.
+
+    The list is taken first, so the caller may change the IR while it iterates, as long as it does
+    not erase ops that are still to come.
+    """
+    names = {kind if isinstance(kind, str) else kind.OPERATION_NAME for kind in kinds}
+    found: list[ir.OpView] = []
+
+    def visit(op: ir.Operation) -> ir.WalkResult:
+        if not names or op.name in names:
+            found.append(op.opview)
+        return ir.WalkResult.ADVANCE
+
+    root.operation.walk(visit)
+    yield from found

@@ -1,0 +1,121 @@
+"""Errors, warnings and remarks: MLIR's own diagnostics and ours, in one stream.
+
+MLIR reports through handlers attached to a context. The Python bindings can emit errors only, so
+remarks and warnings of rlx's passes travel beside them, through :func:`emit`. :func:`capture`
+collects both in order of emission.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from rlx.host import ir
+
+_SEVERITIES = ("error", "warning", "note", "remark")
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One message about a place in the IR.
+
+    Attributes:
+        severity: ``"error"``, ``"warning"``, ``"note"`` or ``"remark"``.
+        location: the location as MLIR prints it, without ``loc(...)``.
+        message: the text, lower case, no full stop.
+        notes: diagnostics attached to this one.
+    """
+
+    severity: str
+    location: str
+    message: str
+    notes: tuple["Diagnostic", ...] = ()
+
+    def __str__(self) -> str:
+        head = f"{self.location}: " if self.location else ""
+        lines = [f"{head}{self.severity}: {self.message}"]
+        return "\n".join(lines + [str(note) for note in self.notes])
+
+
+class CompileError(Exception):
+    """The input cannot be compiled: carries the diagnostics that say why."""
+
+    def __init__(self, message: str, diagnostics: tuple[Diagnostic, ...] = ()):
+        super().__init__("\n".join([message, *map(str, diagnostics)]))
+        self.message = message
+        self.diagnostics = diagnostics
+
+
+@dataclass
+class Diagnostics:
+    """What was reported while :func:`capture` was active."""
+
+    entries: list[Diagnostic] = field(default_factory=list)
+
+    @property
+    def errors(self) -> list[Diagnostic]:
+        return [entry for entry in self.entries if entry.severity == "error"]
+
+    def add_mlir_error(self, error: ir.MLIRError) -> None:
+        """Adds the diagnostics that an exception of the bindings carries."""
+        carried = [_from_mlir(diagnostic) for diagnostic in error.error_diagnostics]
+        self.entries += carried or [Diagnostic("error", "", str(error))]
+
+
+_active: ContextVar[tuple[Diagnostics, ...]] = ContextVar("rlx_diagnostics", default=())
+
+
+def format_location(location: ir.Location) -> str:
+    """``file:line:col`` for file locations, MLIR's text otherwise."""
+    text = str(location)
+    if text.startswith("loc(") and text.endswith(")"):
+        text = text[4:-1]
+    if text == "unknown":
+        return ""
+    if text.startswith('"') and text.count('"') == 2:
+        text = text.replace('"', "")
+    return text
+
+
+def _from_mlir(diagnostic: ir.Diagnostic) -> Diagnostic:
+    severity = str(diagnostic.severity).rsplit(".", 1)[-1].lower()
+    return Diagnostic(
+        severity if severity in _SEVERITIES else "error",
+        format_location(diagnostic.location),
+        str(diagnostic.message),
+        tuple(_from_mlir(note) for note in diagnostic.notes),
+    )
+
+
+@contextlib.contextmanager
+def capture(context: ir.Context) -> Iterator[Diagnostics]:
+    """Collects what MLIR reports on ``context`` and what rlx reports on this thread."""
+    found = Diagnostics()
+
+    def handle(diagnostic: ir.Diagnostic) -> bool:
+        found.entries.append(_from_mlir(diagnostic))
+        return True
+
+    handler = context.attach_diagnostic_handler(handle)
+    token = _active.set((*_active.get(), found))
+    try:
+        yield found
+    finally:
+        _active.reset(token)
+        handler.detach()
+
+
+def emit(severity: str, where: ir.Operation | ir.Location, message: str) -> None:
+    """Reports ``message`` at an operation or a location; errors also reach MLIR's handlers."""
+    location = where if isinstance(where, ir.Location) else where.location
+    if severity == "error":
+        location.emit_error(message)
+        return
+    if collectors := _active.get():
+        collectors[-1].entries.append(Diagnostic(severity, format_location(location), message))
+
+
+def remark(where: ir.Operation | ir.Location, message: str) -> None:
+    """Says why an optimisation was or was not applied. Dropped when nobody listens."""
+    if _active.get():
+        emit("remark", where, message)

@@ -1,0 +1,47 @@
+"""NumPy dtypes and MLIR element types: one table, both ways."""
+
+import ml_dtypes
+import numpy as np
+
+from rlx.host import ir
+
+__all__ = ["NAMES", "from_mlir", "to_mlir"]
+
+NAMES: dict[str, np.dtype] = {
+    "f64": np.dtype(np.float64),
+    "f32": np.dtype(np.float32),
+    "f16": np.dtype(np.float16),
+    "bf16": np.dtype(ml_dtypes.bfloat16),
+    "i64": np.dtype(np.int64),
+    "i32": np.dtype(np.int32),
+    "i16": np.dtype(np.int16),
+    "i8": np.dtype(np.int8),
+    "i1": np.dtype(np.bool_),
+}
+"""MLIR's spelling of every element type that arrays may have."""
+
+
+def to_mlir(dtype: np.dtype) -> ir.Type:
+    """The element type for ``dtype``, in the current context.
+
+    Raises:
+        TypeError: there is none.
+    """
+    for name, known in NAMES.items():
+        if known == dtype:
+            return ir.Type.parse(name)
+    raise TypeError(f"no MLIR element type for dtype {dtype}; supported: {', '.join(NAMES)}")
+
+
+def from_mlir(element_type: ir.Type) -> np.dtype:
+    """The dtype for an element type.
+
+    Raises:
+        TypeError: NumPy has none.
+    """
+    try:
+        return NAMES[str(element_type)]
+    except KeyError:
+        raise TypeError(
+            f"no NumPy dtype for element type {element_type}; supported: {', '.join(NAMES)}"
+        ) from None

@@ -1,0 +1,102 @@
+"""Names of passes, pipelines and ops, and where they live.
+
+Built-in names map to ``module:attribute`` and are imported on first use. Other packages add theirs
+through the entry point group ``rlx.plugins``: each entry point names a function that takes this
+module and calls :func:`add_pass`, :func:`add_pipeline` and :func:`add_op_module`.
+"""
+
+import importlib
+from functools import cache
+from importlib import metadata
+from typing import Any
+
+__all__ = [
+    "add_op_module",
+    "add_pass",
+    "add_pipeline",
+    "op_modules",
+    "pass_class",
+    "pass_names",
+    "pipeline_class",
+    "pipeline_names",
+]
+
+_OP_MODULES = [
+    "rlx.dialects.matmul",
+    "rlx.dialects.narrow",
+]
+
+_PASSES = {
+    "convert-rlx-to-linalg": "rlx.passes.convert_rlx_to_linalg:ConvertRlxToLinalg",
+}
+
+_PIPELINES: dict[str, str] = {}
+
+
+class PluginError(RuntimeError):
+    """A plugin could not be loaded, or claims a name that is taken."""
+
+
+@cache
+def _load_plugins() -> None:
+    import sys
+
+    for entry in sorted(metadata.entry_points(group="rlx.plugins"), key=lambda e: e.name):
+        try:
+            entry.load()(sys.modules[__name__])
+        except Exception as error:
+            raise PluginError(f"plugin '{entry.name}' ({entry.value}): {error}") from error
+
+
+def _add(table: dict[str, str], kind: str, name: str, target: str) -> None:
+    if table.get(name, target) != target:
+        raise PluginError(f"{kind} '{name}' is already registered by {table[name]}")
+    table[name] = target
+
+
+def add_pass(name: str, target: str) -> None:
+    """Registers a pass: ``target`` is ``"module:Class"`` of a :class:`rlx.passes.base.Pass`."""
+    _add(_PASSES, "pass", name, target)
+
+
+def add_pipeline(name: str, target: str) -> None:
+    """Registers a pipeline: ``target`` is ``"module:Class"`` of a pass-like dataclass."""
+    _add(_PIPELINES, "pipeline", name, target)
+
+
+def add_op_module(module: str) -> None:
+    """Registers a module that defines ops of the `rlx` dialect, as ``"package.module"``."""
+    if module not in _OP_MODULES:
+        _OP_MODULES.append(module)
+
+
+def op_modules() -> list[str]:
+    _load_plugins()
+    return list(_OP_MODULES)
+
+
+def pass_names() -> list[str]:
+    _load_plugins()
+    return sorted(_PASSES)
+
+
+def pipeline_names() -> list[str]:
+    _load_plugins()
+    return sorted(_PIPELINES)
+
+
+def _resolve(target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def pass_class(name: str) -> Any:
+    """The pass of that name, or None."""
+    _load_plugins()
+    return _resolve(_PASSES[name]) if name in _PASSES else None
+
+
+def pipeline_class(name: str) -> Any:
+    """The pipeline of that name, or None."""
+    _load_plugins()
+    return _resolve(_PIPELINES[name]) if name in _PIPELINES else None
