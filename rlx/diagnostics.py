@@ -6,6 +6,7 @@ collects both in order of emission.
 """
 
 import contextlib
+import re
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -24,12 +25,14 @@ class Diagnostic:
         location: the location as MLIR prints it, without ``loc(...)``.
         message: the text, lower case, no full stop.
         notes: diagnostics attached to this one.
+        position: file, line and column, where the location has them.
     """
 
     severity: str
     location: str
     message: str
     notes: tuple["Diagnostic", ...] = ()
+    position: tuple[str, int, int] | None = None
 
     def __str__(self) -> str:
         head = f"{self.location}: " if self.location else ""
@@ -77,6 +80,15 @@ def format_location(location: ir.Location) -> str:
     return text
 
 
+_FILE = re.compile(r'"((?:[^"\\]|\\.)*)":(\d+):(\d+)')
+
+
+def position(location: ir.Location) -> tuple[str, int, int] | None:
+    """The first file, line and column inside ``location``."""
+    match = _FILE.search(str(location))
+    return (match[1], int(match[2]), int(match[3])) if match else None
+
+
 def _from_mlir(diagnostic: ir.Diagnostic) -> Diagnostic:
     severity = str(diagnostic.severity).rsplit(".", 1)[-1].lower()
     return Diagnostic(
@@ -84,6 +96,7 @@ def _from_mlir(diagnostic: ir.Diagnostic) -> Diagnostic:
         format_location(diagnostic.location),
         str(diagnostic.message),
         tuple(_from_mlir(note) for note in diagnostic.notes),
+        position(diagnostic.location),
     )
 
 
@@ -112,7 +125,9 @@ def emit(severity: str, where: ir.Operation | ir.Location, message: str) -> None
         location.emit_error(message)
         return
     if collectors := _active.get():
-        collectors[-1].entries.append(Diagnostic(severity, format_location(location), message))
+        collectors[-1].entries.append(
+            Diagnostic(severity, format_location(location), message, (), position(location))
+        )
 
 
 def remark(where: ir.Operation | ir.Location, message: str) -> None:

@@ -1,0 +1,65 @@
+"""Makes every .mlir file below this folder a pytest item, run and judged by lit's own machinery."""
+
+import lit.discovery
+import lit.LitConfig
+import lit.Test
+import lit.worker
+import pytest
+
+_LIT = pytest.StashKey[lit.LitConfig.LitConfig]()
+
+
+def pytest_collect_file(parent, file_path):
+    if file_path.suffix == ".mlir" and not {"Inputs", "Output"} & set(file_path.parts):
+        return LitFile.from_parent(parent, path=file_path)
+
+
+class LitFile(pytest.File):
+    def collect(self):
+        yield LitItem.from_parent(self, name="lit")
+
+
+class LitItem(pytest.Item):
+    def runtest(self):
+        lit_config = _lit_config(self.config)
+        tests = lit.discovery.find_tests_for_inputs(lit_config, [str(self.path)])
+        if len(tests) != 1:
+            raise LitFailure(f"lit finds {len(tests)} tests in {self.path}")
+        (test,) = tests
+        test.setResult(lit.worker._execute(test, lit_config))
+        result = test.result
+        if result.code in (lit.Test.UNSUPPORTED, lit.Test.SKIPPED, lit.Test.EXCLUDED):
+            pytest.skip(result.output)
+        if result.code.isFailure:
+            raise LitFailure(f"{result.code.name}: {test.getFullName()}\n{result.output}")
+
+    def repr_failure(self, excinfo, style=None):
+        if isinstance(excinfo.value, LitFailure):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self):
+        return self.path, 0, f"lit: {self.path.name}"
+
+
+class LitFailure(Exception):
+    """A lit test did not pass."""
+
+
+def _lit_config(config):
+    if _LIT not in config.stash:
+        folder = config._tmp_path_factory.mktemp("lit")
+        config.stash[_LIT] = lit.LitConfig.LitConfig(
+            progname="lit",
+            path=[],
+            diagnostic_level="note",
+            useValgrind=False,
+            valgrindLeakCheck=False,
+            valgrindArgs=[],
+            noExecute=False,
+            debug=False,
+            isWindows=False,
+            order="smart",
+            params={"exec_root": str(folder)},
+        )
+    return config.stash[_LIT]
