@@ -9,10 +9,11 @@ from rlx.dialects.base import Attr, Invalid, Operand, Result, RlxOp
 from rlx.dialects.types import (
     accumulator_type,
     compatible,
+    expect_axes,
     expect_element_type,
+    expect_float,
     expect_rank,
     expect_type,
-    is_float,
     with_dim,
 )
 from rlx.host import arith, ir
@@ -36,11 +37,9 @@ class MatmulOp(RlxOp, name="matmul"):
 
     def verify_op(self) -> None:
         input, weight = self.input, self.weight
-        if input.type.rank < 1:
-            raise Invalid(f"expects input of rank 1 or more, but got {input.type}")
+        expect_axes("input", input)
         expect_rank("weight", weight, 2)
-        if not is_float(input.type.element_type):
-            raise Invalid(f"expects float operands, but got {input.type}")
+        expect_float("input", input)
         expect_element_type("weight", weight, input.type.element_type)
         inner = weight.type.shape[1 if self.transpose_weight else 0]
         if not compatible(input.type.shape[-1], inner):

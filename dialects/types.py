@@ -9,7 +9,10 @@ __all__ = [
     "DYNAMIC",
     "accumulator_type",
     "compatible",
+    "expect_axes",
     "expect_element_type",
+    "expect_float",
+    "expect_ids",
     "expect_rank",
     "expect_type",
     "is_float",
@@ -78,17 +81,36 @@ def expect_rank(name: str, value: ir.Value, *ranks: int) -> None:
         raise Invalid(f"expects {name} of rank {wanted}, but got {value.type}")
 
 
-def expect_element_type(name: str, value: ir.Value, wanted: ir.Type) -> None:
-    if value.type.element_type != wanted:
-        raise Invalid(f"expects {name} with element type {wanted}, but got {value.type}")
+def expect_element_type(name: str, value: ir.Value, *wanted: ir.Type) -> None:
+    if value.type.element_type not in wanted:
+        words = " or ".join(dict.fromkeys(map(str, wanted)))
+        raise Invalid(f"expects {name} with element type {words}, but got {value.type}")
 
 
-def expect_type(actual: ir.RankedTensorType, inferred: ir.RankedTensorType) -> None:
-    """The result's type must agree with the inferred one; ``?`` agrees with any size."""
+def expect_float(name: str, value: ir.Value) -> None:
+    if not is_float(value.type.element_type):
+        raise Invalid(f"expects {name} of f16, bf16, f32 or f64, but got {value.type}")
+
+
+def expect_ids(name: str, value: ir.Value) -> None:
+    if not is_id(value.type.element_type):
+        raise Invalid(f"expects {name} of i32 or i64, but got {value.type}")
+
+
+def expect_axes(name: str, value: ir.Value) -> None:
+    """``value`` must have a last axis."""
+    if value.type.rank < 1:
+        raise Invalid(f"expects {name} of rank 1 or more, but got {value.type}")
+
+
+def expect_type(
+    actual: ir.RankedTensorType, inferred: ir.RankedTensorType, name: str = "result"
+) -> None:
+    """The type of ``name`` must agree with the inferred one; ``?`` agrees with any size."""
     agrees = (
         actual.element_type == inferred.element_type
         and actual.rank == inferred.rank
         and all(map(compatible, actual.shape, inferred.shape))
     )
     if not agrees:
-        raise Invalid(f"expects result of type {inferred}, but got {actual}")
+        raise Invalid(f"expects {name} of type {inferred}, but got {actual}")

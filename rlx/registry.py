@@ -24,6 +24,12 @@ __all__ = [
 _OP_MODULES = [
     "rlx.dialects.matmul",
     "rlx.dialects.narrow",
+    "rlx.dialects.concat",
+    "rlx.dialects.rms_norm",
+    "rlx.dialects.layer_norm",
+    "rlx.dialects.embedding",
+    "rlx.dialects.glu",
+    "rlx.dialects.kv_append",
 ]
 
 _PASSES = {
