@@ -1,9 +1,16 @@
-"""NumPy dtypes and MLIR element types: one table, both ways."""
+"""NumPy dtypes and MLIR element types: one table, both ways.
+
+The table itself needs no MLIR, so that the runtime can use it; the bindings are imported when a
+type is asked for.
+"""
+
+from typing import TYPE_CHECKING
 
 import ml_dtypes
 import numpy as np
 
-from rlx.host import ir
+if TYPE_CHECKING:
+    from rlx.host import ir
 
 __all__ = ["NAMES", "from_mlir", "to_mlir"]
 
@@ -21,19 +28,21 @@ NAMES: dict[str, np.dtype] = {
 """MLIR's spelling of every element type that arrays may have."""
 
 
-def to_mlir(dtype: np.dtype) -> ir.Type:
+def to_mlir(dtype: np.dtype) -> "ir.Type":
     """The element type for ``dtype``, in the current context.
 
     Raises:
         TypeError: there is none.
     """
+    from rlx.host import ir
+
     for name, known in NAMES.items():
         if known == dtype:
             return ir.Type.parse(name)
     raise TypeError(f"no MLIR element type for dtype {dtype}; supported: {', '.join(NAMES)}")
 
 
-def from_mlir(element_type: ir.Type) -> np.dtype:
+def from_mlir(element_type: "ir.Type") -> np.dtype:
     """The dtype for an element type.
 
     Raises:

@@ -1,0 +1,88 @@
+"""Compiled code as data: machine code, and how to call it."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["Program", "Spec"]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One argument or result of a compiled function.
+
+    Attributes:
+        name: its `rlx.name`; "" for a result or argument without one.
+        dtype: MLIR's spelling of the element type, such as ``"bf16"``.
+        shape: its dimensions; None for a dynamic one. A scalar has none.
+        scalar: whether the function has it as a scalar and not as a tensor.
+        param: whether it is a parameter: bound once, constant across calls.
+        parts: names of the original parameters that a packed parameter concatenates.
+        parts_axis: the axis along which they are concatenated.
+        writable: whether the function may write into the caller's array.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+    scalar: bool = False
+    param: bool = False
+    parts: tuple[str, ...] = ()
+    parts_axis: int = 0
+    writable: bool = False
+
+    @property
+    def type(self) -> str:
+        """The MLIR type it stands for, for messages."""
+        if self.scalar:
+            return self.dtype
+        dims = "".join("?x" if dim is None else f"{dim}x" for dim in self.shape)
+        return f"tensor<{dims}{self.dtype}>"
+
+    @staticmethod
+    def from_json(fields: dict[str, Any]) -> "Spec":
+        return Spec(**{**fields, "shape": tuple(fields["shape"]), "parts": tuple(fields["parts"])})
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled function.
+
+    Attributes:
+        object_code: a relocatable object file.
+        entry: the function's name in the source.
+        symbol: what to call in the object file: ``void(void **slots)``.
+        arguments: the function's arguments, in order.
+        results: the function's results, in order.
+        messages: texts of the run-time checks; status ``i + 1`` means that check ``i`` failed.
+    """
+
+    object_code: bytes
+    entry: str
+    symbol: str
+    arguments: tuple[Spec, ...]
+    results: tuple[Spec, ...]
+    messages: tuple[str, ...] = ()
+
+    def manifest(self) -> str:
+        """Everything but the object code, as JSON."""
+        fields = {
+            "entry": self.entry,
+            "symbol": self.symbol,
+            "arguments": [asdict(spec) for spec in self.arguments],
+            "results": [asdict(spec) for spec in self.results],
+            "messages": list(self.messages),
+        }
+        return json.dumps(fields)
+
+    @staticmethod
+    def from_manifest(manifest: str, object_code: bytes) -> "Program":
+        fields = json.loads(manifest)
+        return Program(
+            object_code=object_code,
+            entry=fields["entry"],
+            symbol=fields["symbol"],
+            arguments=tuple(map(Spec.from_json, fields["arguments"])),
+            results=tuple(map(Spec.from_json, fields["results"])),
+            messages=tuple(fields["messages"]),
+        )
