@@ -30,6 +30,8 @@ _OP_MODULES = [
     "rlx.dialects.embedding",
     "rlx.dialects.glu",
     "rlx.dialects.kv_append",
+    "rlx.dialects.rope",
+    "rlx.dialects.attention",
 ]
 
 _PASSES = {
