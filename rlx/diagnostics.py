@@ -51,9 +51,15 @@ class CompileError(Exception):
 
 @dataclass
 class Diagnostics:
-    """What was reported while :func:`capture` was active."""
+    """What was reported while :func:`capture` was active.
+
+    Attributes:
+        entries: the messages, in order.
+        remarks: whether rlx's own remarks are wanted; others are collected always.
+    """
 
     entries: list[Diagnostic] = field(default_factory=list)
+    remarks: bool = True
 
     @property
     def errors(self) -> list[Diagnostic]:
@@ -101,9 +107,14 @@ def _from_mlir(diagnostic: ir.Diagnostic) -> Diagnostic:
 
 
 @contextlib.contextmanager
-def capture(context: ir.Context) -> Iterator[Diagnostics]:
-    """Collects what MLIR reports on ``context`` and what rlx reports on this thread."""
-    found = Diagnostics()
+def capture(context: ir.Context, remarks: bool = True) -> Iterator[Diagnostics]:
+    """Collects what MLIR reports on ``context`` and what rlx reports on this thread.
+
+    Args:
+        context: where MLIR reports.
+        remarks: whether rlx's own remarks are wanted.
+    """
+    found = Diagnostics(remarks=remarks)
 
     def handle(diagnostic: ir.Diagnostic) -> bool:
         found.entries.append(_from_mlir(diagnostic))
@@ -131,6 +142,6 @@ def emit(severity: str, where: ir.Operation | ir.Location, message: str) -> None
 
 
 def remark(where: ir.Operation | ir.Location, message: str) -> None:
-    """Says why an optimisation was or was not applied. Dropped when nobody listens."""
-    if _active.get():
+    """Says why an optimisation was or was not applied. Dropped unless somebody wants to know."""
+    if (collectors := _active.get()) and collectors[-1].remarks:
         emit("remark", where, message)

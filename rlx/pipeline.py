@@ -56,12 +56,19 @@ class Leaf:
 
 @dataclass
 class Instrumentation:
-    """Callbacks around every leaf: dumps, timing and the like hook in here."""
+    """Callbacks around every leaf: dumps, timing and the like hook in here.
+
+    Attributes:
+        before, after, failed: called with the leaf and the op that the pipeline runs on.
+        verify_each: whether the IR is verified after every pass.
+        remarks: whether remarks of rlx passes are wanted.
+    """
 
     before: list[Callable[[Leaf, ir.Operation], None]] = field(default_factory=list)
     after: list[Callable[[Leaf, ir.Operation], None]] = field(default_factory=list)
     failed: list[Callable[[Leaf, ir.Operation], None]] = field(default_factory=list)
     verify_each: bool = True
+    remarks: bool = True
 
 
 @dataclass(frozen=True)
@@ -247,7 +254,7 @@ def run_pipeline(
     root = module.operation
     hooks = instrumentation or Instrumentation()
     leaves = parse_pipeline(text, root.name)
-    with root.context, capture(root.context) as found:
+    with root.context, capture(root.context, hooks.remarks) as found:
         for leaf in leaves:
             for before in hooks.before:
                 before(leaf, root)

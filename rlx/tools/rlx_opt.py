@@ -21,6 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--mlir-print-op-generic", "-mlir-print-op-generic", action="store_true")
     parser.add_argument("--mlir-print-debuginfo", "-mlir-print-debuginfo", action="store_true")
+    parser.add_argument("--rlx-remarks", "-rlx-remarks", action="store_true")
     args, rest = parser.parse_known_args(argv)
     passes = []
     for word in rest:
@@ -65,7 +66,7 @@ def _process(chunk: str, line: int, name: str, args: argparse.Namespace) -> tupl
     from rlx.diagnostics import CompileError, capture
     from rlx.dialects import load_dialects
     from rlx.host import ir
-    from rlx.pipeline import run_pipeline
+    from rlx.pipeline import Instrumentation, run_pipeline
     from rlx.tools import verify_diagnostics
 
     output = ""
@@ -74,7 +75,7 @@ def _process(chunk: str, line: int, name: str, args: argparse.Namespace) -> tupl
         load_dialects(context)
         try:
             module = ir.Module.parse("\n" * (line - 1) + chunk, context)
-            found = run_pipeline(module, args.pipeline)
+            found = run_pipeline(module, args.pipeline, Instrumentation(remarks=args.rlx_remarks))
             reported.entries += [e for e in found.entries if e not in reported.entries]
             output = module.operation.get_asm(
                 print_generic_op_form=args.mlir_print_op_generic,
