@@ -73,7 +73,7 @@ class Attr:
         kind: type,
         doc: str,
         *,
-        default: Scalar | Callable[[Any], Scalar] | _Required | None = REQUIRED,
+        default: Scalar | Callable[[Any], Scalar | None] | _Required | None = REQUIRED,
         choices: tuple[str, ...] = (),
     ):
         self.kind = kind

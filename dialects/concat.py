@@ -15,7 +15,7 @@ from rlx.dialects.types import (
     normalized_axis,
     with_shape,
 )
-from rlx.host import ir
+from rlx.host import arith, ir
 
 __all__ = ["ConcatOp", "concat"]
 
@@ -67,6 +67,40 @@ class ConcatOp(RlxOp, name="concat"):
     @staticmethod
     def reference(inputs: Sequence[np.ndarray], *, axis: int) -> np.ndarray:
         return np.concatenate(inputs, axis=axis)
+
+    def lower(self) -> ir.Value:
+        axis = normalized_axis(self.axis, self.inputs[0].type.rank)
+        shape = self._common_sizes(axis)
+        parts = [self._clipped(value, axis, shape) for value in self.inputs]
+        starts: list[emit.Size] = [0]
+        for part in parts:
+            starts.append(emit.add(starts[-1], emit.dim(part, axis)))
+        shape[axis] = starts.pop()
+        joined = emit.empty(shape, parts[0].type.element_type)
+        for part, start in zip(parts, starts, strict=True):
+            offsets: list[emit.Size] = [0] * len(shape)
+            offsets[axis] = start
+            joined = emit.insert_slice(part, joined, offsets)
+        return joined
+
+    def _common_sizes(self, axis: int) -> list[emit.Size]:
+        inferred = self.result_type(self.inputs, axis=axis)
+        return [
+            size if is_static(size) or i == axis else emit.dim(self.inputs[0], i)
+            for i, size in enumerate(inferred.shape)
+        ]
+
+    @staticmethod
+    def _clipped(value: ir.Value, axis: int, shape: list[emit.Size]) -> ir.Value:
+        """``value``, which must have the sizes ``shape`` except along ``axis``."""
+        clipped = emit.sizes(value)
+        for i, size in enumerate(clipped):
+            if i == axis or (isinstance(size, int) and size == shape[i]):
+                continue
+            same = arith.cmpi(arith.CmpIPredicate.eq, emit.as_index(size), emit.as_index(shape[i]))
+            emit.require(same, f"rlx.concat: inputs must have the same size on axis {i}")
+            clipped[i] = emit.smaller(size, shape[i])
+        return emit.extract_slice(value, [0] * len(clipped), clipped)
 
 
 def concat(inputs: Sequence[ir.Value], *, axis: int) -> ir.Value:

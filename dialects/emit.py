@@ -8,11 +8,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from rlx.dialects.types import DYNAMIC, is_static
-from rlx.host import arith, ir, linalg, tensor
+from rlx.host import arith, cf, ir, linalg, scf, tensor
 
 __all__ = [
     "Size",
+    "add",
+    "all_of",
+    "as_index",
+    "axes",
     "cast",
+    "clamp",
     "constant",
     "convert",
     "convert_tensor",
@@ -20,11 +25,21 @@ __all__ = [
     "empty",
     "extract_slice",
     "fill",
+    "fit",
     "generic",
+    "guard",
+    "guarded",
     "index",
     "insert_slice",
+    "join_axes",
     "reassoc",
+    "require",
     "sizes",
+    "smaller",
+    "split_axis",
+    "subtract",
+    "to_float",
+    "to_index",
 ]
 
 Size: TypeAlias = int | ir.Value
@@ -73,9 +88,98 @@ def fill(shape: Sequence[Size], element_type: ir.Type, value: float | int | bool
     return linalg.fill(constant(element_type, value), outs=[init])
 
 
+def add(a: Size, b: Size) -> Size:
+    if isinstance(a, int) and isinstance(b, int):
+        return a + b
+    return arith.addi(as_index(a), as_index(b))
+
+
+def subtract(a: Size, b: Size) -> Size:
+    if isinstance(a, int) and isinstance(b, int):
+        return a - b
+    return arith.subi(as_index(a), as_index(b))
+
+
+def smaller(a: Size, b: Size) -> Size:
+    if isinstance(a, int) and isinstance(b, int):
+        return min(a, b)
+    return arith.minsi(as_index(a), as_index(b))
+
+
+def clamp(value: ir.Value, low: Size, high: Size) -> ir.Value:
+    """An index forced into [low, high]; ``low`` wins when that is empty."""
+    return arith.maxsi(arith.minsi(value, as_index(high)), as_index(low))
+
+
+def to_index(value: ir.Value) -> ir.Value:
+    """An i32 or i64 scalar as an index."""
+    return arith.index_cast(ir.IndexType.get(), value)
+
+
+def to_float(size: Size, type: ir.Type) -> ir.Value:
+    """A size as a float scalar."""
+    if isinstance(size, int):
+        return constant(type, size)
+    return arith.sitofp(type, arith.index_cast(ir.IntegerType.get_signless(64), size))
+
+
+def require(condition: ir.Value, message: str) -> None:
+    """Makes a false condition an error at run time.
+
+    What follows still runs, so it must not depend on the condition to stay in bounds.
+    """
+    cf.assert_(condition, message)
+
+
+def guard(condition: ir.Value, value: ir.Value, shape: Sequence[Size], message: str) -> ir.Value:
+    """Requires ``condition``, which implies that ``value`` has the sizes ``shape``.
+
+    The result has them in any case: it is some other tensor when the condition is false.
+    """
+    require(condition, message)
+    spare = empty(shape, value.type.element_type)
+    known = value if value.type == spare.type else tensor.cast(spare.type, value)
+    return arith.select(condition, known, spare)
+
+
+def fit(value: ir.Value, shape: Sequence[Size], message: str) -> ir.Value:
+    """``value``, whose sizes must be ``shape``: checked at run time where the types do not tell."""
+    holds: ir.Value | None = None
+    for axis, wanted in enumerate(shape):
+        actual = dim(value, axis)
+        if isinstance(actual, int) and isinstance(wanted, int) and actual == wanted:
+            continue
+        same = arith.cmpi(arith.CmpIPredicate.eq, as_index(actual), as_index(wanted))
+        holds = same if holds is None else arith.andi(holds, same)
+    return value if holds is None else guard(holds, value, shape, message)
+
+
+def all_of(value: ir.Value, predicate: Callable[[ir.Value], ir.Value]) -> ir.Value:
+    """Whether ``predicate`` (scalar to i1) holds for every element of a tensor."""
+    flag = ir.IntegerType.get_signless(1)
+    rank = value.type.rank
+    held = generic(
+        [value],
+        fill([], flag, True),
+        [axes(rank), []],
+        "r" * rank,
+        lambda scalar, so_far: arith.andi(so_far, predicate(scalar)),
+    )
+    return tensor.extract(held, [])
+
+
 def cast(value: ir.Value, type: ir.Type) -> ir.Value:
-    """``tensor.cast`` where the types differ in static knowledge only."""
+    """``value`` in a type that differs in static sizes only; new ones are checked at run time."""
+    if value.type == type:
+        return value
+    shape = [size if is_static(size) else dim(value, i) for i, size in enumerate(type.shape)]
+    value = fit(value, shape, f"the result must be of type {type}")
     return value if value.type == type else tensor.cast(type, value)
+
+
+def axes(count: int) -> list[ir.AffineExpr]:
+    """The first ``count`` loops, as an indexing map of :func:`generic`."""
+    return [ir.AffineExpr.get_dim(i) for i in range(count)]
 
 
 def convert(value: ir.Value, type: ir.Type) -> ir.Value:
@@ -90,11 +194,10 @@ def convert_tensor(value: ir.Value, element_type: ir.Type) -> ir.Value:
     if value.type.element_type == element_type:
         return value
     rank = value.type.rank
-    axes = [ir.AffineExpr.get_dim(i) for i in range(rank)]
     return generic(
         [value],
         empty(sizes(value), element_type),
-        [axes, axes],
+        [axes(rank), axes(rank)],
         "p" * rank,
         lambda scalar, _: convert(scalar, element_type),
     )
@@ -161,3 +264,58 @@ def insert_slice(source: ir.Value, into: ir.Value, offsets: Sequence[Size]) -> i
     return tensor.insert_slice(
         source, into, dynamic_offsets, dynamic_sizes, [], static_offsets, static_sizes, ones
     )
+
+
+def _with_split(rank: int, axis: int) -> list[list[int]]:
+    """Reassociation of ``rank`` axes where ``axis`` corresponds to two."""
+    return [[i] if i < axis else [i, i + 1] if i == axis else [i + 1] for i in range(rank)]
+
+
+def split_axis(value: ir.Value, axis: int, parts: Sequence[Size]) -> ir.Value:
+    """A reshape of one axis into two, whose sizes multiply to its own."""
+    shape = sizes(value)
+    shape[axis : axis + 1] = parts
+    dynamic, static = _split(shape)
+    return tensor.expand_shape(
+        ir.RankedTensorType.get(static, value.type.element_type),
+        value,
+        _with_split(value.type.rank, axis),
+        dynamic,
+        static,
+    )
+
+
+def join_axes(value: ir.Value, axis: int) -> ir.Value:
+    """A reshape of ``axis`` and the next one into one axis."""
+    shape = list(value.type.shape)
+    pair = shape[axis : axis + 2]
+    shape[axis : axis + 2] = [pair[0] * pair[1] if all(map(is_static, pair)) else DYNAMIC]
+    return tensor.collapse_shape(
+        ir.RankedTensorType.get(shape, value.type.element_type),
+        value,
+        _with_split(value.type.rank - 1, axis),
+    )
+
+
+def guarded(source: ir.Value) -> Callable[..., ir.Value]:
+    """A function that reads ``source`` at run-time indices, inside a body of :func:`generic`.
+
+    An element outside of ``source`` reads as zero; memory outside of it is never touched.
+    """
+    bounds = [as_index(size) for size in sizes(source)]
+    element = source.type.element_type
+
+    def read(*indices: ir.Value) -> ir.Value:
+        # Unsigned, so that negative indices are outside as well.
+        ult = arith.CmpIPredicate.ult
+        inside = constant(ir.IntegerType.get_signless(1), True)
+        for i, bound in zip(indices, bounds, strict=True):
+            inside = arith.andi(inside, arith.cmpi(ult, i, bound))
+        branch = scf.IfOp(inside, [element], has_else=True)
+        with ir.InsertionPoint(branch.then_block):
+            scf.YieldOp([tensor.extract(source, list(indices))])
+        with ir.InsertionPoint(branch.else_block):
+            scf.YieldOp([constant(element, 0)])
+        return branch.results[0]
+
+    return read

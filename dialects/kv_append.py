@@ -15,7 +15,7 @@ from rlx.dialects.types import (
     expect_type,
     is_static,
 )
-from rlx.host import ir
+from rlx.host import arith, ir, scf, tensor
 
 __all__ = ["KvAppendOp", "kv_append"]
 
@@ -69,6 +69,42 @@ class KvAppendOp(RlxOp, name="kv_append"):
                 )
             row[start : start + new] = rows
         return result
+
+    def lower(self) -> ir.Value:
+        batch, rows, width = emit.sizes(self.cache)
+        new = emit.dim(self.update, 1)
+        update = emit.fit(
+            self.update,
+            [batch, new, width],
+            "rlx.kv_append: update must have the batch and width of cache",
+        )
+        lengths = emit.fit(
+            self.lengths, [batch], "rlx.kv_append: lengths must have one element per batch"
+        )
+        free = emit.subtract(rows, new)
+        first, last = emit.index(0), emit.as_index(free)
+
+        def has_room(length: ir.Value) -> ir.Value:
+            at = emit.to_index(length)
+            return arith.andi(
+                arith.cmpi(arith.CmpIPredicate.sge, at, first),
+                arith.cmpi(arith.CmpIPredicate.sle, at, last),
+            )
+
+        emit.require(
+            emit.all_of(lengths, has_room),
+            "rlx.kv_append: lengths must be >= 0 and leave room for update in cache",
+        )
+        fits = emit.smaller(new, rows)
+        end = emit.subtract(rows, fits)
+        loop = scf.ForOp(first, emit.as_index(batch), emit.index(1), [self.cache])
+        b, cache = loop.body.arguments
+        with ir.InsertionPoint(loop.body):
+            at = emit.clamp(emit.to_index(tensor.extract(lengths, [b])), 0, end)
+            row = emit.extract_slice(update, [b, 0, 0], [1, fits, width])
+            # A slice written into the loop-carried cache bufferizes in place.
+            scf.yield_([emit.insert_slice(row, cache, [b, at, 0])])
+        return loop.results[0]
 
 
 def kv_append(cache: ir.Value, update: ir.Value, lengths: ir.Value) -> ir.Value:

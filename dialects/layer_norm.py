@@ -14,8 +14,9 @@ from rlx.dialects.types import (
     expect_float,
     expect_rank,
     expect_type,
+    widen,
 )
-from rlx.host import ir
+from rlx.host import arith, ir, math
 
 __all__ = ["LayerNormOp", "layer_norm"]
 
@@ -57,12 +58,59 @@ class LayerNormOp(RlxOp, name="layer_norm"):
     def reference(
         input: np.ndarray, weight: np.ndarray, bias: np.ndarray, *, epsilon: float
     ) -> np.ndarray:
-        wide = np.float64 if input.dtype == np.float64 else np.float32
-        x = input.astype(wide)
+        x = widen(input)
         centred = x - np.mean(x, axis=-1, keepdims=True)
         variance = np.mean(centred * centred, axis=-1, keepdims=True)
-        y = centred / np.sqrt(variance + wide(epsilon))
-        return (y * weight.astype(wide) + bias.astype(wide)).astype(input.dtype)
+        y = centred / np.sqrt(variance + epsilon)
+        return (y * widen(weight) + widen(bias)).astype(input.dtype)
+
+    def lower(self) -> ir.Value:
+        x, element = self.input, self.input.type.element_type
+        wide = accumulator_type(element)
+        *shape, width = emit.sizes(x)
+        message = "rlx.layer_norm: {} must have the size of the last axis of input"
+        weight = emit.fit(self.weight, [width], message.format("weight"))
+        bias = emit.fit(self.bias, [width], message.format("bias"))
+        rank = len(shape) + 1
+        row, all_axes = emit.axes(rank - 1), emit.axes(rank)
+        rows, reduction = "p" * (rank - 1), "p" * (rank - 1) + "r"
+        count, epsilon = emit.to_float(width, wide), emit.constant(wide, self.epsilon)
+
+        def add(value: ir.Value, total: ir.Value) -> ir.Value:
+            return arith.addf(total, emit.convert(value, wide), fastmath=emit.reassoc())
+
+        def divide(total: ir.Value, _: ir.Value) -> ir.Value:
+            return arith.divf(total, count)
+
+        def add_square(value: ir.Value, mean: ir.Value, total: ir.Value) -> ir.Value:
+            flags, value = emit.reassoc(), arith.subf(emit.convert(value, wide), mean)
+            square = arith.mulf(value, value, fastmath=flags)
+            return arith.addf(total, square, fastmath=flags)
+
+        def inverse_root(total: ir.Value, _: ir.Value) -> ir.Value:
+            root = math.sqrt(arith.addf(arith.divf(total, count), epsilon))
+            return arith.divf(emit.constant(wide, 1.0), root)
+
+        def scale(
+            value: ir.Value, mean: ir.Value, factor: ir.Value, w: ir.Value, b: ir.Value, _: ir.Value
+        ) -> ir.Value:
+            y = arith.mulf(arith.subf(emit.convert(value, wide), mean), factor)
+            y = arith.addf(arith.mulf(y, emit.convert(w, wide)), emit.convert(b, wide))
+            return emit.convert(y, element)
+
+        zeros = emit.fill(shape, wide, 0.0)
+        spare = emit.empty(shape, wide)
+        sums = emit.generic([x], zeros, [all_axes, row], reduction, add)
+        means = emit.generic([sums], spare, [row, row], rows, divide)
+        squares = emit.generic([x, means], zeros, [all_axes, row, row], reduction, add_square)
+        factors = emit.generic([squares], spare, [row, row], rows, inverse_root)
+        return emit.generic(
+            [x, means, factors, weight, bias],
+            emit.empty([*shape, width], element),
+            [all_axes, row, row, all_axes[-1:], all_axes[-1:], all_axes],
+            "p" * rank,
+            scale,
+        )
 
 
 def layer_norm(input: ir.Value, weight: ir.Value, bias: ir.Value, *, epsilon: float) -> ir.Value:

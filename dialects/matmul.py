@@ -14,6 +14,7 @@ from rlx.dialects.types import (
     expect_float,
     expect_rank,
     expect_type,
+    widen,
     with_dim,
 )
 from rlx.host import arith, ir
@@ -64,18 +65,17 @@ class MatmulOp(RlxOp, name="matmul"):
     def reference(
         input: np.ndarray, weight: np.ndarray, *, transpose_weight: bool = False
     ) -> np.ndarray:
-        wide = np.float64 if input.dtype == np.float64 else np.float32
-        product = input.astype(wide) @ (weight.T if transpose_weight else weight).astype(wide)
+        product = widen(input) @ widen(weight.T if transpose_weight else weight)
         return product.astype(input.dtype)
 
     def lower(self) -> ir.Value:
-        input, weight = self.input, self.weight
+        input, weight = self._fitting_operands()
         rank = input.type.rank
         element = input.type.element_type
         wide = accumulator_type(element)
         shape = emit.sizes(input)
         shape[-1] = emit.dim(weight, 0 if self.transpose_weight else 1)
-        rows = [ir.AffineExpr.get_dim(i) for i in range(rank - 1)]
+        rows = emit.axes(rank - 1)
         # The loop over the axis that lies contiguous in the weight goes innermost.
         first, last = (ir.AffineExpr.get_dim(i) for i in (rank - 1, rank))
         n, x = (first, last) if self.transpose_weight else (last, first)
@@ -94,6 +94,18 @@ class MatmulOp(RlxOp, name="matmul"):
             body,
         )
         return emit.convert_tensor(total, element)
+
+    def _fitting_operands(self) -> tuple[ir.Value, ir.Value]:
+        """The operands, whose inner sizes are made sure to agree."""
+        input, weight = self.input, self.weight
+        inner = 1 if self.transpose_weight else 0
+        shape, matrix = emit.sizes(input), emit.sizes(weight)
+        message = "rlx.matmul: the inner sizes of input and weight must agree"
+        if isinstance(matrix[inner], int):
+            shape[-1] = matrix[inner]
+            return emit.fit(input, shape, message), weight
+        matrix[inner] = shape[-1]
+        return input, emit.fit(weight, matrix, message)
 
 
 def matmul(input: ir.Value, weight: ir.Value, *, transpose_weight: bool = False) -> ir.Value:

@@ -7,7 +7,7 @@ import numpy as np
 from rlx.dialects import emit
 from rlx.dialects.base import Attr, Invalid, Operand, Result, RlxOp
 from rlx.dialects.types import expect_type, normalized_axis, with_dim
-from rlx.host import ir
+from rlx.host import arith, ir
 
 __all__ = ["NarrowOp", "narrow"]
 
@@ -51,10 +51,16 @@ class NarrowOp(RlxOp, name="narrow"):
 
     def lower(self) -> ir.Value:
         axis = normalized_axis(self.axis, self.input.type.rank)
-        offsets: list[emit.Size] = [0] * self.input.type.rank
-        shape = emit.sizes(self.input)
+        input, shape = self.input, emit.sizes(self.input)
+        if not isinstance(shape[axis], int):
+            end = emit.index(self.start + self.length)
+            inside = arith.cmpi(arith.CmpIPredicate.sle, end, shape[axis])
+            shape[axis] = arith.maxsi(end, shape[axis])
+            message = f"rlx.narrow: start + length must be within axis {axis}"
+            input = emit.guard(inside, input, shape, message)
+        offsets: list[emit.Size] = [0] * len(shape)
         offsets[axis], shape[axis] = self.start, self.length
-        return emit.extract_slice(self.input, offsets, shape)
+        return emit.extract_slice(input, offsets, shape)
 
 
 def narrow(input: ir.Value, *, axis: int, start: int, length: int) -> ir.Value:

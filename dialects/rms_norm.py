@@ -15,8 +15,9 @@ from rlx.dialects.types import (
     expect_rank,
     expect_type,
     is_static,
+    widen,
 )
-from rlx.host import ir
+from rlx.host import arith, ir, math
 
 __all__ = ["RmsNormOp", "rms_norm"]
 
@@ -83,14 +84,91 @@ class RmsNormOp(RlxOp, name="rms_norm"):
         weight_offset: float = 0.0,
         group: int | None = None,
     ) -> np.ndarray:
-        wide = np.float64 if input.dtype == np.float64 else np.float32
         width = input.shape[-1]
-        x = input.astype(wide).reshape(*input.shape[:-1], -1, width if group is None else group)
-        y = x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + wide(epsilon))
+        count = width if group is None else group
+        x = widen(input).reshape(*input.shape[:-1], width // count, count)
+        y = x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + epsilon)
         if weight is not None:
-            scale = weight.astype(wide) + wide(weight_offset)
+            scale = widen(weight) + weight_offset
             y = y * (scale.reshape(y.shape[-2:]) if scale.size == width else scale)
         return y.reshape(input.shape).astype(input.dtype)
+
+    def lower(self) -> ir.Value:
+        width = emit.dim(self.input, self.input.type.rank - 1)
+        weight = self.weight
+        if self.group is None or self.group == width:
+            if weight is not None:
+                weight = emit.fit(weight, [width], _WEIGHT_SIZE)
+            return self._normalise(self.input, weight)
+        return self._lower_groups(width, weight)
+
+    def _lower_groups(self, width: emit.Size, weight: ir.Value | None) -> ir.Value:
+        group, shape = self.group, emit.sizes(self.input)
+        input, heads = self.input, _heads(width, group)
+        if not isinstance(heads, int):
+            # Whole groups only, so that the reshape below stays inside the data.
+            whole = arith.muli(heads, emit.index(group))
+            input = emit.extract_slice(input, [0] * len(shape), [*shape[:-1], whole])
+        split = emit.split_axis(input, len(shape) - 1, [heads, group])
+        if weight is not None and weight.type.shape[0] != group:
+            weight = emit.fit(weight, [emit.dim(input, len(shape) - 1)], _WEIGHT_SIZE)
+            weight = emit.split_axis(weight, 0, [heads, group])
+        joined = emit.join_axes(self._normalise(split, weight), len(shape) - 1)
+        return emit.fit(joined, shape, "rlx.rms_norm: group must divide the last axis of input")
+
+    def _normalise(self, x: ir.Value, weight: ir.Value | None) -> ir.Value:
+        """Normalises the last axis; ``weight`` covers the last or the last two axes."""
+        element = x.type.element_type
+        wide = accumulator_type(element)
+        *shape, width = emit.sizes(x)
+        rank = len(shape) + 1
+        row, all_axes = emit.axes(rank - 1), emit.axes(rank)
+
+        def add_square(value: ir.Value, total: ir.Value) -> ir.Value:
+            flags, value = emit.reassoc(), emit.convert(value, wide)
+            square = arith.mulf(value, value, fastmath=flags)
+            return arith.addf(total, square, fastmath=flags)
+
+        squares = emit.generic(
+            [x], emit.fill(shape, wide, 0.0), [all_axes, row], "p" * (rank - 1) + "r", add_square
+        )
+        count, epsilon = emit.to_float(width, wide), emit.constant(wide, self.epsilon)
+
+        def inverse_root(total: ir.Value, _: ir.Value) -> ir.Value:
+            mean = arith.divf(total, count)
+            return arith.divf(emit.constant(wide, 1.0), math.sqrt(arith.addf(mean, epsilon)))
+
+        factors = emit.generic(
+            [squares], emit.empty(shape, wide), [row, row], "p" * (rank - 1), inverse_root
+        )
+        offset = self.weight_offset
+
+        def scale(value: ir.Value, factor: ir.Value, *rest: ir.Value) -> ir.Value:
+            y = arith.mulf(emit.convert(value, wide), factor)
+            if weight is not None:
+                w = emit.convert(rest[0], wide)
+                if offset:
+                    w = arith.addf(w, emit.constant(wide, offset))
+                y = arith.mulf(y, w)
+            return emit.convert(y, element)
+
+        weights = [] if weight is None else [weight]
+        return emit.generic(
+            [x, factors, *weights],
+            emit.empty([*shape, width], element),
+            [all_axes, row, *(all_axes[rank - w.type.rank :] for w in weights), all_axes],
+            "p" * rank,
+            scale,
+        )
+
+
+_WEIGHT_SIZE = "rlx.rms_norm: weight must have the size of the last axis of input"
+
+
+def _heads(width: emit.Size, group: int) -> emit.Size:
+    if isinstance(width, int):
+        return width // group
+    return arith.divui(width, emit.index(group))
 
 
 def _width(input: ir.Value) -> int | None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from rlx.dialects.base import Invalid
 from rlx.host import ir
 
@@ -19,6 +21,7 @@ __all__ = [
     "is_id",
     "is_static",
     "normalized_axis",
+    "widen",
     "with_dim",
     "with_shape",
 ]
@@ -52,6 +55,11 @@ def is_id(element_type: ir.Type) -> bool:
 def accumulator_type(element_type: ir.Type) -> ir.Type:
     """f64 for f64, f32 for every other float: the type all arithmetic is done in."""
     return element_type if isinstance(element_type, ir.F64Type) else ir.F32Type.get()
+
+
+def widen(array: np.ndarray) -> np.ndarray:
+    """An array in the dtype that corresponds to :func:`accumulator_type`, for references."""
+    return array.astype(np.float64 if array.dtype == np.float64 else np.float32)
 
 
 def normalized_axis(axis: int, rank: int) -> int:
