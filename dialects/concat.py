@@ -110,8 +110,8 @@ class ConcatOp(RlxOp, name="concat"):
 
 def _before_cast(value: ir.Value) -> ir.Value:
     owner = value.owner
-    if isinstance(owner, ir.Operation) and owner.name == "tensor.cast":
-        source = owner.operands[0]
+    if not isinstance(owner, ir.Block) and owner.operation.name == "tensor.cast":
+        source = owner.operation.operands[0]
         known = zip(source.type.shape, value.type.shape, strict=True)
         if all(size == seen or not is_static(seen) for size, seen in known):
             return source
