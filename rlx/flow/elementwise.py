@@ -1,0 +1,58 @@
+"""Elementwise arithmetic on tensors, in upstream dialects."""
+
+from rlx.dialects import emit
+from rlx.dialects.types import accumulator_type
+from rlx.host import arith, ir, math
+
+__all__ = ["add", "add_bias", "scale", "soft_cap"]
+
+
+def add(a: ir.Value, b: ir.Value) -> ir.Value:
+    """``a + b`` for float tensors of one type."""
+    return arith.addf(a, b)
+
+
+def add_bias(value: ir.Value, bias: ir.Value) -> ir.Value:
+    """``value`` [..., N] plus ``bias`` [N]."""
+    axes = _axes(value)
+    return emit.generic(
+        [value, bias],
+        emit.empty(emit.sizes(value), value.type.element_type),
+        [axes, axes[-1:], axes],
+        "p" * len(axes),
+        lambda x, b, _: arith.addf(x, b),
+    )
+
+
+def scale(value: ir.Value, factor: float) -> ir.Value:
+    """``value * factor``, with the factor rounded to the element type first."""
+    element = value.type.element_type
+    return _map(value, lambda x: arith.mulf(x, emit.constant(element, factor)))
+
+
+def soft_cap(value: ir.Value, cap: float) -> ir.Value:
+    """``cap * tanh(value / cap)``, computed in f32 (f64 for f64) and rounded once."""
+    element = value.type.element_type
+    wide = accumulator_type(element)
+
+    def body(x: ir.Value) -> ir.Value:
+        bound = emit.constant(wide, cap)
+        ratio = arith.divf(emit.convert(x, wide), bound)
+        return emit.convert(arith.mulf(math.tanh(ratio), bound), element)
+
+    return _map(value, body)
+
+
+def _axes(value: ir.Value) -> list[ir.AffineExpr]:
+    return [ir.AffineExpr.get_dim(axis) for axis in range(value.type.rank)]
+
+
+def _map(value: ir.Value, body) -> ir.Value:
+    axes = _axes(value)
+    return emit.generic(
+        [value],
+        emit.empty(emit.sizes(value), value.type.element_type),
+        [axes, axes],
+        "p" * len(axes),
+        lambda x, _: body(x),
+    )

@@ -1,0 +1,42 @@
+"""The stages: one file each, see :class:`rlx.flow.stage.Stage`."""
+
+from rlx.flow.stages.custom import CustomStage
+from rlx.flow.stages.embed import EmbedStage, ScaleStage
+from rlx.flow.stages.gemma_kv_tap import GemmaKvTapStage, SideOutputs
+from rlx.flow.stages.linear import LinearStage
+from rlx.flow.stages.lm_head import LmHeadStage
+from rlx.flow.stages.logit_softcap import LogitSoftcapStage
+from rlx.flow.stages.mlp import GatedMlpStage, GeGluStage, SwiGluStage
+from rlx.flow.stages.output import OutputStage
+from rlx.flow.stages.residual import ResidualAddStage, ResidualSaveStage
+from rlx.flow.stages.rms_norm import RmsNormStage
+from rlx.flow.stages.rope_tables import NamedRopeTablesStage, PositionsStage, RopeTablesStage
+from rlx.flow.stages.self_attn_prefill import (
+    HeadNorm,
+    SelfAttnPrefillSpec,
+    SelfAttnPrefillStage,
+)
+
+__all__ = [
+    "CustomStage",
+    "EmbedStage",
+    "GatedMlpStage",
+    "GeGluStage",
+    "GemmaKvTapStage",
+    "HeadNorm",
+    "LinearStage",
+    "LmHeadStage",
+    "LogitSoftcapStage",
+    "NamedRopeTablesStage",
+    "OutputStage",
+    "PositionsStage",
+    "ResidualAddStage",
+    "ResidualSaveStage",
+    "RmsNormStage",
+    "RopeTablesStage",
+    "ScaleStage",
+    "SelfAttnPrefillSpec",
+    "SelfAttnPrefillStage",
+    "SideOutputs",
+    "SwiGluStage",
+]

@@ -1,0 +1,66 @@
+"""Gated feed-forward blocks."""
+
+from dataclasses import dataclass
+
+from rlx.dialects.glu import glu
+from rlx.flow.context import FlowContext, FlowValue
+from rlx.flow.stages.linear import linear
+
+__all__ = ["GatedMlpStage", "GeGluStage", "SwiGluStage"]
+
+
+@dataclass(frozen=True)
+class GatedMlpStage:
+    """``down(activation(gate(x)) * up(x))``.
+
+    Attributes:
+        gate_key, up_key: weights [intermediate, hidden].
+        down_key: weight [hidden, intermediate].
+        activation: as in `rlx.glu`.
+        bias: whether biases stand beside the weights.
+        intermediate_size: the expected size; None for any.
+    """
+
+    gate_key: str
+    up_key: str
+    down_key: str
+    activation: str = "silu"
+    bias: bool = False
+    intermediate_size: int | None = None
+
+    @classmethod
+    def hf_layer(cls, prefix: str) -> "GatedMlpStage":
+        """The block ``mlp`` of the layer ``prefix``, such as ``"model.layers.3"``."""
+        gate, up, down = (f"{prefix}.mlp.{name}_proj.weight" for name in ("gate", "up", "down"))
+        return cls(gate, up, down)
+
+    def emit(self, ctx: FlowContext, value: FlowValue | None) -> FlowValue:
+        hidden = ctx.need(value)
+        x, width = hidden.value, self.intermediate_size
+        gate = linear(ctx, x, self.gate_key, self._bias(self.gate_key), out_features=width)
+        up = linear(ctx, x, self.up_key, self._bias(self.up_key), out_features=width)
+        product = glu(gate, up, activation=self.activation)
+        down_bias = self._bias(self.down_key)
+        return FlowValue(
+            linear(ctx, product, self.down_key, down_bias, out_features=hidden.shape[-1])
+        )
+
+    def _bias(self, weight_key: str) -> str | None:
+        return weight_key.removesuffix(".weight") + ".bias" if self.bias else None
+
+    def place(self) -> str:
+        return self.gate_key
+
+
+@dataclass(frozen=True)
+class SwiGluStage(GatedMlpStage):
+    """:class:`GatedMlpStage` with SiLU, as in Llama."""
+
+    activation: str = "silu"
+
+
+@dataclass(frozen=True)
+class GeGluStage(GatedMlpStage):
+    """:class:`GatedMlpStage` with the tanh form of GELU, as in Gemma."""
+
+    activation: str = "gelu_tanh"

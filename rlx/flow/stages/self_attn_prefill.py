@@ -1,0 +1,296 @@
+"""Self-attention over a whole prompt."""
+
+from dataclasses import dataclass, replace
+
+from rlx.dialects.attention import attention
+from rlx.dialects.concat import concat
+from rlx.dialects.matmul import matmul
+from rlx.dialects.narrow import narrow
+from rlx.dialects.rms_norm import rms_norm
+from rlx.dialects.rope import rope
+from rlx.flow.context import FlowContext, FlowValue
+from rlx.flow.elementwise import add_bias
+from rlx.flow.mask import MaskKind
+from rlx.host import ir
+
+__all__ = ["HeadNorm", "SelfAttnPrefillSpec", "SelfAttnPrefillStage"]
+
+
+@dataclass(frozen=True)
+class HeadNorm:
+    """An RMS norm of each head.
+
+    Attributes:
+        key: weight [head_dim]; None for a norm without weight.
+        epsilon: added to the mean square.
+        weight_offset: added to the weight; 1.0 in Gemma 3.
+    """
+
+    key: str | None
+    epsilon: float
+    weight_offset: float = 0.0
+
+
+@dataclass(frozen=True)
+class SelfAttnPrefillSpec:
+    """What a self-attention block is made of.
+
+    Attributes:
+        q_key: weight [num_heads * head_dim, hidden] of the query projection.
+        k_key: weight [num_kv_heads * head_dim, hidden] of the key projection.
+        v_key: the same for values; not loaded with ``k_eq_v``.
+        num_heads: query heads.
+        head_dim: dims per head.
+        num_kv_heads: key and value heads; divides ``num_heads``.
+        n_rot: how many dims of a head RoPE turns; None for all, 0 for no RoPE.
+        rope_table: slot of the RoPE tables; None for the default tables.
+        k_eq_v: values are the key projection, before its norm and RoPE.
+        mask: which keys a query sees.
+        score_scale: factor of the scores; None for ``head_dim ** -0.5``.
+        attn_logit_softcap: bound of the scores, through tanh; None for none.
+        pairing: which dims RoPE pairs, as in `rlx.rope`.
+        q_bias, k_bias, v_bias: keys of projection biases; None for none.
+        q_norm, k_norm, v_norm: per-head norms, before RoPE; None for none.
+    """
+
+    q_key: str
+    k_key: str
+    v_key: str
+    num_heads: int
+    head_dim: int
+    num_kv_heads: int
+    n_rot: int | None = None
+    rope_table: str | None = None
+    k_eq_v: bool = False
+    mask: MaskKind = MaskKind.causal()  # noqa: RUF009 -- immutable
+    score_scale: float | None = None
+    attn_logit_softcap: float | None = None
+    pairing: str = "half"
+    q_bias: str | None = None
+    k_bias: str | None = None
+    v_bias: str | None = None
+    q_norm: HeadNorm | None = None
+    k_norm: HeadNorm | None = None
+    v_norm: HeadNorm | None = None
+
+    @staticmethod
+    def hf_layer(
+        prefix: str, num_heads: int, head_dim: int, num_kv_heads: int
+    ) -> "SelfAttnPrefillSpec":
+        """The projections of the layer ``prefix``, such as ``"model.layers.3"``."""
+        q, k, v = (f"{prefix}.self_attn.{name}_proj.weight" for name in "qkv")
+        return SelfAttnPrefillSpec(q, k, v, num_heads, head_dim, num_kv_heads)
+
+    def with_n_rot(self, n_rot: int | None) -> "SelfAttnPrefillSpec":
+        return replace(self, n_rot=n_rot)
+
+    def with_rope_table(self, slot: str | None) -> "SelfAttnPrefillSpec":
+        return replace(self, rope_table=slot)
+
+    def with_k_eq_v(self, k_eq_v: bool = True) -> "SelfAttnPrefillSpec":
+        return replace(self, k_eq_v=k_eq_v)
+
+    def with_mask(self, mask: MaskKind) -> "SelfAttnPrefillSpec":
+        return replace(self, mask=mask)
+
+    def with_score_scale(self, scale: float | None) -> "SelfAttnPrefillSpec":
+        return replace(self, score_scale=scale)
+
+    def with_attn_logit_softcap(self, cap: float | None) -> "SelfAttnPrefillSpec":
+        return replace(self, attn_logit_softcap=cap)
+
+    def with_norms(
+        self,
+        q: HeadNorm | None = None,
+        k: HeadNorm | None = None,
+        v: HeadNorm | None = None,
+    ) -> "SelfAttnPrefillSpec":
+        return replace(self, q_norm=q, k_norm=k, v_norm=v)
+
+    def with_hf_bias(self) -> "SelfAttnPrefillSpec":
+        """Adds the biases that stand beside the projection weights."""
+        q, k, v = (
+            key.removesuffix(".weight") + ".bias" for key in (self.q_key, self.k_key, self.v_key)
+        )
+        return replace(self, q_bias=q, k_bias=k, v_bias=v)
+
+    @property
+    def rotated(self) -> int:
+        """How many dims of a head RoPE turns."""
+        return self.head_dim if self.n_rot is None else self.n_rot
+
+    def check(self, ctx: FlowContext) -> None:
+        """Refuses head counts and RoPE widths that make no sense."""
+        if self.num_heads < 1 or self.num_kv_heads < 1 or self.head_dim < 1:
+            raise ctx.error(
+                "expects num_heads, num_kv_heads and head_dim of at least 1, but got "
+                f"{self.num_heads}, {self.num_kv_heads} and {self.head_dim}"
+            )
+        if self.num_heads % self.num_kv_heads:
+            raise ctx.error(
+                f"expects num_heads to be a multiple of num_kv_heads, but got {self.num_heads} "
+                f"and {self.num_kv_heads}"
+            )
+        if self.rotated % 2 or not 0 <= self.rotated <= self.head_dim:
+            raise ctx.error(
+                f"expects n_rot even and at most head_dim {self.head_dim}, but got {self.rotated}"
+            )
+
+
+@dataclass(frozen=True)
+class KeyValue:
+    """Keys and values of one layer, [B, S, num_kv_heads * head_dim], not repeated."""
+
+    key: ir.Value
+    value: ir.Value
+
+
+RopeTables = tuple[ir.Value, ir.Value] | None
+
+
+def find_rope(ctx: FlowContext, spec: SelfAttnPrefillSpec) -> RopeTables:
+    """The tables that ``spec`` turns by; None where it does not."""
+    return ctx.rope_tables(spec.rope_table) if spec.rotated else None
+
+
+def check_input(ctx: FlowContext, value: FlowValue | None) -> FlowValue:
+    """``value`` as hidden states [B, S, hidden]."""
+    value = ctx.need(value)
+    if len(value.shape) != 3 or value.shape[2] is None:
+        raise ctx.error(f"expects hidden states [B, S, hidden], but got {value.type}")
+    return value
+
+
+def projection_weight(
+    ctx: FlowContext, spec: SelfAttnPrefillSpec, key: str, heads: str, hidden: int | None
+) -> ir.Value:
+    """A projection [heads * head_dim, hidden]; ``heads`` names the field with the count."""
+    count = getattr(spec, heads)
+    why = f"{heads} {count} * head_dim {spec.head_dim}, hidden {hidden}"
+    return ctx.param(key, [count * spec.head_dim, hidden], why)
+
+
+def project(ctx: FlowContext, x: ir.Value, weight: ir.Value, bias: str | None) -> ir.Value:
+    """``x`` times the transpose of ``weight``, plus the bias of that key."""
+    product = matmul(x, weight, transpose_weight=True)
+    if bias is None:
+        return product
+    return add_bias(product, ctx.param(bias, [weight.type.shape[0]]))
+
+
+def normalize(
+    ctx: FlowContext, spec: SelfAttnPrefillSpec, value: ir.Value, norm: HeadNorm | None
+) -> ir.Value:
+    if norm is None:
+        return value
+    weight = None if norm.key is None else ctx.param(norm.key, [spec.head_dim], "head_dim")
+    return rms_norm(
+        value,
+        weight,
+        epsilon=norm.epsilon,
+        weight_offset=norm.weight_offset if weight is not None else 0.0,
+        group=spec.head_dim,
+    )
+
+
+def rotate(
+    ctx: FlowContext, spec: SelfAttnPrefillSpec, value: ir.Value, tables: RopeTables
+) -> ir.Value:
+    if tables is None:
+        return value
+    return rope(
+        value,
+        *tables,
+        ctx.state.positions,
+        head_dim=spec.head_dim,
+        n_rot=spec.rotated,
+        pairing=spec.pairing,
+    )
+
+
+def project_values(
+    ctx: FlowContext, spec: SelfAttnPrefillSpec, x: ir.Value, raw_key: ir.Value, weight: ir.Value
+) -> ir.Value:
+    """Values: their own projection, or the raw keys; never turned by RoPE."""
+    value = raw_key if spec.k_eq_v else project(ctx, x, weight, spec.v_bias)
+    return normalize(ctx, spec, value, spec.v_norm)
+
+
+def repeat_kv(value: ir.Value, heads: int, head_dim: int, group: int) -> ir.Value:
+    """Each head ``group`` times in a row: 0, 0, 1, 1, ..., as slices and one concatenation."""
+    if group == 1:
+        return value
+    axis = value.type.rank - 1
+    parts = []
+    for head in range(heads):
+        part = narrow(value, axis=axis, start=head * head_dim, length=head_dim)
+        parts += [part] * group
+    return concat(parts, axis=axis)
+
+
+@dataclass(frozen=True)
+class SelfAttnPrefillStage:
+    """Projects hidden states [B, S, hidden] to queries, keys and values and attends.
+
+    The result is [B, S, num_heads * head_dim]: the output projection is a stage of its own. Keys
+    and values are repeated to ``num_heads`` heads; `rlx-fuse-gqa` makes that implicit.
+    """
+
+    spec: SelfAttnPrefillSpec
+
+    @staticmethod
+    def hf_layer(
+        prefix: str, num_heads: int, head_dim: int, num_kv_heads: int
+    ) -> "SelfAttnPrefillStage":
+        """See :meth:`SelfAttnPrefillSpec.hf_layer`."""
+        return SelfAttnPrefillStage(
+            SelfAttnPrefillSpec.hf_layer(prefix, num_heads, head_dim, num_kv_heads)
+        )
+
+    def with_n_rot(self, n_rot: int | None) -> "SelfAttnPrefillStage":
+        return SelfAttnPrefillStage(self.spec.with_n_rot(n_rot))
+
+    def with_rope_table(self, slot: str | None) -> "SelfAttnPrefillStage":
+        return SelfAttnPrefillStage(self.spec.with_rope_table(slot))
+
+    def with_k_eq_v(self, k_eq_v: bool = True) -> "SelfAttnPrefillStage":
+        return SelfAttnPrefillStage(self.spec.with_k_eq_v(k_eq_v))
+
+    def place(self) -> str:
+        return self.spec.q_key
+
+    def emit(self, ctx: FlowContext, value: FlowValue | None) -> FlowValue:
+        spec = self.spec
+        spec.check(ctx)
+        hidden = check_input(ctx, value)
+        x, width = hidden.value, hidden.shape[2]
+        # Missing tables are reported before missing weights.
+        tables = find_rope(ctx, spec)
+        q_weight = projection_weight(ctx, spec, spec.q_key, "num_heads", width)
+        k_weight = projection_weight(ctx, spec, spec.k_key, "num_kv_heads", width)
+        v_weight = k_weight
+        if not spec.k_eq_v:
+            v_weight = projection_weight(ctx, spec, spec.v_key, "num_kv_heads", width)
+
+        query = project(ctx, x, q_weight, spec.q_bias)
+        raw_key = project(ctx, x, k_weight, spec.k_bias)
+        values = project_values(ctx, spec, x, raw_key, v_weight)
+        query = rotate(ctx, spec, normalize(ctx, spec, query, spec.q_norm), tables)
+        key = rotate(ctx, spec, normalize(ctx, spec, raw_key, spec.k_norm), tables)
+
+        group = spec.num_heads // spec.num_kv_heads
+        key = repeat_kv(key, spec.num_kv_heads, spec.head_dim, group)
+        values = repeat_kv(values, spec.num_kv_heads, spec.head_dim, group)
+        attended = attention(
+            query,
+            key,
+            values,
+            spec.mask.operand(ctx),
+            num_heads=spec.num_heads,
+            head_dim=spec.head_dim,
+            causal=spec.mask.is_causal,
+            left_window=spec.mask.left_window,
+            scale=spec.score_scale,
+            softcap=spec.attn_logit_softcap or 0.0,
+        )
+        return FlowValue(attended)
