@@ -35,6 +35,7 @@ _OP_MODULES = [
 ]
 
 _PASSES = {
+    "rlx-lower-asserts": "rlx.passes.lower_asserts:LowerAsserts",
     "convert-rlx-to-linalg": "rlx.passes.convert_rlx_to_linalg:ConvertRlxToLinalg",
 }
 
