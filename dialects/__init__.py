@@ -23,17 +23,31 @@ def op_classes() -> list[type[RlxOp]]:
 def load_dialects(context: ir.Context | None = None) -> None:
     """Makes the `rlx` dialect known to ``context`` (default: the current one). Idempotent.
 
-    The context may belong to someone else; nothing but the dialect is added to it. Its thread pool
-    is switched off: verifiers are Python, and MLIR's threads would wait for the interpreter lock
-    while the thread that waits for them holds it.
+    The context may belong to someone else. Two things happen to it: the dialect is added, and
+    multi-threading is turned off, since MLIR's worker threads would wait forever for verifiers that
+    are written in Python. It must stay off. Separate threads need separate contexts.
+
+    A dialect cannot grow once a context knows it: packages that add ops must have registered them
+    (see :mod:`rlx.registry`) before the context is loaded.
+
+    Raises:
+        RuntimeError: the context was loaded before some op was registered.
     """
     context = context or ir.Context.current
     with _lock:
-        marker = op_classes()[0].OPERATION_NAME
-        if context.is_registered_operation(marker):
-            return
         context.enable_multithreading(False)
+        names = [cls.OPERATION_NAME for cls in op_classes()]
+        missing = [name for name in names if not context.is_registered_operation(name)]
+        if not missing:
+            return
+        if len(missing) < len(names):
+            raise RuntimeError(
+                f"the context already holds the rlx dialect without {', '.join(missing)}: "
+                "register ops before the first load_dialects on a context"
+            )
         with context, ir.Location.unknown():
             # LLVM 23 keeps the first context's definitions unless told to reload.
             needs_reload = "reload" in inspect.signature(Rlx.load).parameters
             Rlx.load(**({"reload": True} if needs_reload else {}))
+        # The host would keep this context alive until the next one is loaded.
+        del Rlx._mlir_module

@@ -13,6 +13,7 @@ Note for editors of op files: ``from __future__ import annotations`` would hide 
 the host.
 """
 
+import difflib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 NAMESPACE = "rlx"
+SEGMENTS = "operandSegmentSizes"
 
 Operand = ir.Value[Any]
 OptionalOperand = Optional[ir.Value[Any]]  # noqa: UP045 -- the host matches Optional only
@@ -179,10 +181,23 @@ class RlxOp(Rlx.Operation):  # type: ignore[name-defined]
     @classmethod
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(traits=[Pure], **kwargs)
-        cls.ATTRS = {k: v for k, v in vars(cls).items() if isinstance(v, Attr)}
+        cls.ATTRS = {
+            name: value
+            for base in reversed(cls.__mro__)
+            for name, value in vars(base).items()
+            if isinstance(value, Attr)
+        }
         cls.OPERANDS = [f for f in cls._fields if isinstance(f, ext.OperandDef)]
+        for name in (*cls.ATTRS, *(declared.name for declared in cls.OPERANDS)):
+            if hasattr(RlxOp, name):
+                raise TypeError(f"{cls.__name__}: the name '{name}' is taken by the base class")
         for index, declared in enumerate(cls.OPERANDS):
             setattr(cls, declared.name, property(_operand_getter(index)))
+
+    @classmethod
+    def has_segments(cls) -> bool:
+        """Whether `operandSegmentSizes` says which operands are present."""
+        return sum(f.variadicity != irdl.Variadicity.single for f in cls.OPERANDS) > 1
 
     # -- IRDL ------------------------------------------------------------------------------------
 
@@ -206,41 +221,22 @@ class RlxOp(Rlx.Operation):  # type: ignore[name-defined]
 
     @staticmethod
     def verify_invariants(op: Any) -> bool:
-        """Called by MLIR's verifier, before the host checks the number of operands itself."""
+        """Called by MLIR's verifier, before the host's own checks."""
         try:
-            if op._arity_holds():
-                for attr in op.ATTRS.values():
-                    attr.check(op)
-                _check_types(op)
-                with op.location:
-                    op.verify_op()
+            _check_structure(op)
+            _check_types(op)
+            for attr in op.ATTRS.values():
+                attr.check(op)
+            with op.location:
+                op.verify_op()
             return True
         except Invalid as error:
-            op.location.emit_error(f"'{op.OPERATION_NAME}' op {error}")
-            return False
-
-    def _arity_holds(self) -> bool:
-        """Whether operand and result counts fit; if not, the host's own check reports it."""
-        if len(self.operation.results) != 1 or len(self.operation.regions) != 0:
-            return False
-        count = len(self.operation.operands)
-        kinds = [declared.variadicity for declared in self.OPERANDS]
-        least = sum(kind == irdl.Variadicity.single for kind in kinds)
-        most = 2**31 if irdl.Variadicity.variadic in kinds else len(kinds)
-        if not least <= count <= most:
-            return False
-        if sum(kind != irdl.Variadicity.single for kind in kinds) < 2:
-            return True
-        if "operandSegmentSizes" not in self.attributes:
-            return False
-        sizes = self.attributes["operandSegmentSizes"]
-        if not isinstance(sizes, ir.DenseI32ArrayAttr) or len(sizes) != len(kinds):
-            return False
-        fits = all(
-            size == 1 or (size == 0 and kind == irdl.Variadicity.optional)
-            for size, kind in zip(sizes, kinds, strict=True)
-        )
-        return fits and sum(sizes) == count
+            message = str(error)
+        except Exception as error:
+            # MLIR cannot carry a Python exception to the user, so it becomes a diagnostic.
+            message = f"failed to verify: {type(error).__name__}: {error}"
+        op.location.emit_error(f"'{op.OPERATION_NAME}' op {message}")
+        return False
 
     def verify_op(self) -> None:
         """Checks what is particular to the op; kinds of attributes and operands already hold."""
@@ -281,8 +277,8 @@ class RlxOp(Rlx.Operation):  # type: ignore[name-defined]
         for name in [n for n in attributes if not callable(cls.ATTRS[n].default)]:
             if cls.ATTRS[name].decode(attributes[name]) == cls.ATTRS[name].default:
                 del attributes[name]
-        if sum(f.variadicity != irdl.Variadicity.single for f in cls.OPERANDS) > 1:
-            attributes["operandSegmentSizes"] = ir.DenseI32ArrayAttr.get(sizes)
+        if cls.has_segments():
+            attributes[SEGMENTS] = ir.DenseI32ArrayAttr.get(sizes)
         if result_type is None:
             given = {name: value for name, value in attrs.items() if value is not None}
             result_type = cls.result_type(*operands, **given)
@@ -330,8 +326,8 @@ def _operand_getter(index: int) -> Callable[[Any], Any]:
     def get(op: Any) -> Any:
         operands = list(op.operation.operands)
         kinds = [declared.variadicity for declared in op.OPERANDS]
-        if "operandSegmentSizes" in op.attributes:
-            sizes = list(op.attributes["operandSegmentSizes"])
+        if op.has_segments():
+            sizes = list(op.attributes[SEGMENTS])
         else:
             spare = len(operands) - sum(kind == irdl.Variadicity.single for kind in kinds)
             sizes = [1 if kind == irdl.Variadicity.single else spare for kind in kinds]
@@ -344,11 +340,67 @@ def _operand_getter(index: int) -> Callable[[Any], Any]:
     return get
 
 
+def _plural(count: int, noun: str) -> str:
+    return f"{count or 'no'} {noun}{'' if count == 1 else 's'}"
+
+
+def _check_structure(op: Any) -> None:
+    """Counts of operands, results, regions and successors, and the names of attributes."""
+    operation = op.operation
+    for things, wanted, noun in (
+        (operation.results, 1, "result"),
+        (operation.regions, 0, "region"),
+        (operation.successors, 0, "successor"),
+    ):
+        if len(things) != wanted:
+            raise Invalid(f"expects {_plural(wanted, noun)}, but got {len(things)}")
+    for attribute in operation.attributes:
+        _check_name(op, attribute if isinstance(attribute, str) else attribute.name)
+    _check_operand_count(op)
+
+
+def _check_name(op: Any, name: str) -> None:
+    # A name with a dot belongs to the dialect in front of it, and is allowed on every op.
+    if name in op.ATTRS or "." in name or (name == SEGMENTS and op.has_segments()):
+        return
+    near = difflib.get_close_matches(name, op.ATTRS, 1)
+    known = ", ".join(f"'{known}'" for known in op.ATTRS) or "none"
+    hint = f"; did you mean '{near[0]}'?" if near else f"; its attributes: {known}"
+    raise Invalid(f"has no attribute '{name}'{hint}")
+
+
+def _check_operand_count(op: Any) -> None:
+    count = len(op.operation.operands)
+    single, optional = irdl.Variadicity.single, irdl.Variadicity.optional
+    kinds = [declared.variadicity for declared in op.OPERANDS]
+    if op.has_segments():
+        names = ", ".join(declared.name for declared in op.OPERANDS)
+        sizes = op.attributes.get(SEGMENTS)
+        if not isinstance(sizes, ir.DenseI32ArrayAttr) or len(sizes) != len(kinds):
+            raise Invalid(
+                f"expects {SEGMENTS} with {len(kinds)} i32 elements ({names}), but got "
+                f"{'none' if sizes is None else sizes}"
+            )
+        for declared, size in zip(op.OPERANDS, sizes, strict=True):
+            allowed = {single: size == 1, optional: size in (0, 1)}
+            if not allowed.get(declared.variadicity, size >= 0):
+                words = {single: "1", optional: "0 or 1"}.get(declared.variadicity, "0 or more")
+                raise Invalid(
+                    f"expects {words} operands for {declared.name} in {SEGMENTS}, but got {size}"
+                )
+        if sum(sizes) != count:
+            raise Invalid(f"expects as many operands as {SEGMENTS} adds up to, but got {count}")
+        return
+    least = sum(kind == single for kind in kinds)
+    most = len(kinds) if set(kinds) <= {single, optional} else None
+    if count < least or (most is not None and count > most):
+        words = [f.name if f.variadicity == single else f"[{f.name}]" for f in op.OPERANDS]
+        raise Invalid(f"expects operands ({', '.join(words)}), but got {_plural(count, 'operand')}")
+
+
 def _check_types(op: Any) -> None:
-    """Operands and result must be ranked tensors."""
-    for number, value in enumerate(op.operation.operands):
-        if not isinstance(value.type, ir.RankedTensorType):
-            raise Invalid(f"operand #{number} must be a ranked tensor, but got {value.type}")
-    result = op.operation.results[0].type
-    if not isinstance(result, ir.RankedTensorType):
-        raise Invalid(f"result must be a ranked tensor, but got {result}")
+    """Operands and result must be ranked tensors in the plain layout."""
+    named = [(f"operand #{i}", value) for i, value in enumerate(op.operation.operands)]
+    for name, value in (*named, ("result", op.operation.results[0])):
+        if not isinstance(value.type, ir.RankedTensorType) or value.type.encoding is not None:
+            raise Invalid(f"expects {name} to be a ranked tensor, but got {value.type}")
