@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rlx.compiler import compile
     from rlx.dialects import load_dialects
-    from rlx.flow.model import load_model
+    from rlx.models import load_model
     from rlx.pipeline import run_pipeline
 
 __version__ = "0.1.0"
@@ -18,7 +18,7 @@ __all__ = ["compile", "load_dialects", "load_model", "run_pipeline"]
 _HOME = {
     "compile": "rlx.compiler",
     "load_dialects": "rlx.dialects",
-    "load_model": "rlx.flow.model",
+    "load_model": "rlx.models",
     "run_pipeline": "rlx.pipeline",
 }
 

@@ -80,7 +80,7 @@ class RopeSpec:
             ConfigError: an unknown type or field, or a field that is missing or of no use.
         """
         kind = parameters.get("rope_type", parameters.get("type", "default"))
-        if kind not in _KEYS:
+        if not isinstance(kind, str) or kind not in _KEYS:
             raise ConfigError(f"{where}: unknown rope_type {kind!r}; known: {', '.join(_KEYS)}")
         fields = {
             key: tuple(value) if isinstance(value, list) else value
@@ -105,6 +105,8 @@ class RopeSpec:
             if key not in fields:
                 raise ConfigError(f"{where}: rope_type '{kind}' requires the field '{key}'")
         base = parameters.get("rope_theta")
+        if base is not None and (isinstance(base, bool) or not isinstance(base, int | float)):
+            raise ConfigError(f"{where}: expected a number as 'rope_theta', got {base!r}")
         spec = RopeSpec(
             dim,
             float(theta if base is None else base),

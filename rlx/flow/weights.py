@@ -94,15 +94,17 @@ class CastWeights:
     def __init__(self, source: WeightSource, dtype: np.dtype):
         self._source = source
         self._dtype = np.dtype(dtype)
+        self._cast: dict[str, np.ndarray] = {}
 
     def keys(self) -> Iterable[str]:
         return self._source.keys()
 
     def get(self, key: str) -> np.ndarray:
-        array = self._source.get(key)
-        if not _is_float(array.dtype):
-            return array
-        return array.astype(self._dtype, copy=False)
+        if key not in self._cast:
+            array = self._source.get(key)
+            dtype = self._dtype if _is_float(array.dtype) else array.dtype
+            self._cast[key] = array.astype(dtype, copy=False)
+        return self._cast[key]
 
     def origin(self, key: str) -> str:
         return self._source.origin(key)

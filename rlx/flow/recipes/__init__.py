@@ -1,0 +1,44 @@
+"""Recipes: from a Hugging Face configuration to a flow."""
+
+from collections.abc import Callable
+
+from rlx.flow.recipes.decoder import DecoderConfig, LayerConfig, NormNames, decoder_flow
+from rlx.flow.recipes.gemma3 import read_gemma3, read_gemma3_text
+from rlx.flow.recipes.hf_config import HfConfig
+from rlx.flow.recipes.llama import read_llama
+
+__all__ = [
+    "MODEL_TYPES",
+    "DecoderConfig",
+    "HfConfig",
+    "LayerConfig",
+    "NormNames",
+    "decoder_flow",
+    "read_config",
+]
+
+MODEL_TYPES: dict[str, Callable[[HfConfig], DecoderConfig]] = {
+    "gemma3": read_gemma3,
+    "gemma3_text": read_gemma3_text,
+    "llama": read_llama,
+}
+"""Adapters by Hugging Face's ``model_type``."""
+
+
+def read_config(hf: HfConfig) -> DecoderConfig:
+    """The description of the model that a configuration stands for.
+
+    Raises:
+        ConfigError: an unknown model type, or a field that is malformed or not supported.
+    """
+    kind = hf.get("model_type", str, None)
+    if kind not in MODEL_TYPES:
+        raise hf.error(f"unknown model_type {kind!r}; known: {', '.join(MODEL_TYPES)}")
+    config = MODEL_TYPES[kind](hf)
+    for layer in config.layers:
+        if layer.num_heads % layer.num_kv_heads:
+            raise hf.error(
+                f"expected num_attention_heads {layer.num_heads} to be a multiple of "
+                f"num_key_value_heads {layer.num_kv_heads}"
+            )
+    return config

@@ -1,0 +1,149 @@
+"""Reading a Hugging Face ``config.json`` without guessing."""
+
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rlx.flow.errors import ConfigError
+
+__all__ = ["HfConfig"]
+
+# Fields that say nothing about the numbers of a forward pass.
+_HARMLESS = {
+    "architectures",
+    "attention_dropout",
+    "auto_map",
+    "bos_token_id",
+    "cache_implementation",
+    "chunk_size_feed_forward",
+    "decoder_start_token_id",
+    "dtype",
+    "eos_token_id",
+    "finetuning_task",
+    "id2label",
+    "initializer_range",
+    "is_decoder",
+    "label2id",
+    "name_or_path",
+    "output_attentions",
+    "output_hidden_states",
+    "pad_token_id",
+    "prefix",
+    "pretraining_tp",
+    "problem_type",
+    "return_dict",
+    "sep_token_id",
+    "task_specific_params",
+    "tokenizer_class",
+    "torch_dtype",
+    "torchscript",
+    "transformers_version",
+    "use_bfloat16",
+    "use_cache",
+}
+
+_KIND_NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
+
+
+class HfConfig:
+    """The fields of a configuration; knows which of them have been read.
+
+    Args:
+        fields: the configuration.
+        where: names it in errors, such as a file name.
+    """
+
+    def __init__(self, fields: Mapping[str, Any], where: str):
+        self.fields = dict(fields)
+        self.where = where
+        self._read: set[str] = set()
+
+    @staticmethod
+    def load(path: str | Path) -> "HfConfig":
+        """Reads a JSON file.
+
+        Raises:
+            ConfigError: it is not there or is not a JSON object.
+        """
+        path = Path(path)
+        try:
+            fields = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ConfigError(f"no such configuration: {path}") from None
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"cannot read configuration {path}: {error}") from None
+        if not isinstance(fields, dict):
+            raise ConfigError(f"expected a JSON object in {path}")
+        return HfConfig(fields, str(path))
+
+    def get(self, name: str, kind: type, default: Any) -> Any:
+        """The field of that name; ``default`` where it is absent or null.
+
+        Raises:
+            ConfigError: it is of another kind.
+        """
+        self._read.add(name)
+        value = self.fields.get(name)
+        if value is None:
+            return default
+        fits = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
+        if kind is float:
+            fits = isinstance(value, int | float) and not isinstance(value, bool)
+        if not fits:
+            wanted = _KIND_NAMES.get(kind, f"a JSON {kind.__name__}")
+            raise self.error(f"expected {wanted} as '{name}', got {value!r}")
+        return float(value) if kind is float else value
+
+    def size(self, name: str, default: int | None) -> int:
+        """A field that is an integer of at least 1."""
+        value = self.get(name, int, default)
+        if value is None:
+            raise self.error(f"field '{name}' is missing")
+        if value < 1:
+            raise self.error(f"expected '{name}' of at least 1, got {value}")
+        return value
+
+    def choice(self, name: str, choices: Mapping[str, Any], default: str) -> Any:
+        """What ``choices`` has for the text in the field."""
+        value = self.get(name, str, default)
+        if value not in choices:
+            known = ", ".join(f"'{choice}'" for choice in choices)
+            raise self.error(f"unsupported {name} '{value}'; supported: {known}")
+        return choices[value]
+
+    def section(self, name: str) -> "HfConfig | None":
+        """A nested object; None where it is absent."""
+        fields = self.get(name, dict, None)
+        return None if fields is None else HfConfig(fields, f"{self.where}: {name}")
+
+    def refuse(self, name: str, unless: Any, why: str) -> None:
+        """Refuses the field when it is set to anything but ``unless``."""
+        self._read.add(name)
+        value = self.fields.get(name)
+        if value is not None and value != unless:
+            raise self.error(f"'{name}': {value!r} is not supported: {why}")
+
+    def ignore(self, *names: str) -> None:
+        """Marks fields as known to change nothing."""
+        self._read.update(names)
+
+    def finish(self) -> None:
+        """Refuses fields that nobody has read.
+
+        Raises:
+            ConfigError: there is one that is set, and might change the result.
+        """
+        for name, value in self.fields.items():
+            known = name in self._read or name in _HARMLESS or name.startswith("_")
+            if not known and value is not None and value is not False:
+                near = difflib.get_close_matches(name, sorted(self._read), 1, cutoff=0.8)
+                hint = f"; did you mean '{near[0]}'?" if near else ""
+                raise self.error(
+                    f"field '{name}' is not known for this model type and may change its result"
+                    f"{hint}"
+                )
+
+    def error(self, message: str) -> ConfigError:
+        return ConfigError(f"{self.where}: {message}")

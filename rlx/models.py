@@ -1,0 +1,301 @@
+"""`rlx.load_model`: a checkpoint directory in Hugging Face layout to a model that runs."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlx import dtypes
+from rlx.compiler import compile
+from rlx.flow import BuiltModel, CastWeights, ModelFlow, SafetensorsWeights, WeightSource
+from rlx.flow.errors import ConfigError, FlowError, WeightError
+from rlx.flow.recipes import DecoderConfig, HfConfig, decoder_flow, read_config
+from rlx.host import ir
+
+__all__ = ["Model", "load_model"]
+
+_FLOATS = {
+    "bf16": "bf16",
+    "bfloat16": "bf16",
+    "f16": "f16",
+    "float16": "f16",
+    "f32": "f32",
+    "float32": "f32",
+}
+
+# Prefixes of the decoder's weights and of its head: a text model, the text part of a multimodal
+# one in its older and newer layout, and a bare decoder.
+_PREFIXES = (
+    ("model.", ""),
+    ("language_model.model.", "language_model."),
+    ("model.language_model.", ""),
+    ("", ""),
+)
+
+
+def load_model(
+    directory: str | Path,
+    target: str = "cpu",
+    dtype: str | None = None,
+    *,
+    max_positions: int | None = None,
+) -> "Model":
+    """Loads ``config.json`` and safetensors from a directory.
+
+    Args:
+        directory: where they are.
+        target: what to compile for, on first use.
+        dtype: ``"f32"``, ``"bf16"`` or ``"f16"``: what weights are converted to and activations
+            are stored in; by default what the configuration says, or else the weights.
+        max_positions: the longest sequence; by default what the configuration says.
+
+    Raises:
+        ConfigError: the configuration cannot be read, or its model is not supported.
+        WeightError: weights are missing or damaged, or contradict the configuration.
+        ValueError: an unknown dtype.
+    """
+    hf = HfConfig.load(Path(directory) / "config.json")
+    config = read_config(hf)
+    weights = SafetensorsWeights(directory)
+    prefix, head_prefix = _prefixes(weights)
+    if dtype is not None and dtype not in _FLOATS:
+        raise ValueError(f"expected dtype 'f32', 'bf16' or 'f16', got {dtype!r}")
+    name = dtype or _stored_dtype(hf, weights, f"{prefix}embed_tokens.weight")
+    return Model(
+        config,
+        CastWeights(weights, dtypes.NAMES[_FLOATS[name]]),
+        target=target,
+        prefix=prefix,
+        head_prefix=head_prefix,
+        max_positions=max_positions,
+    )
+
+
+def _prefixes(weights: WeightSource) -> tuple[str, str]:
+    keys = set(weights.keys())
+    for prefix, head_prefix in _PREFIXES:
+        if f"{prefix}embed_tokens.weight" in keys:
+            return prefix, head_prefix
+    return _PREFIXES[0]
+
+
+def _stored_dtype(hf: HfConfig, weights: WeightSource, key: str) -> str:
+    """The dtype that the configuration names, or else that of the embedding table."""
+    text = hf.fields.get("text_config") or {}
+    for fields in (hf.fields, text):
+        for field in ("dtype", "torch_dtype"):
+            if fields.get(field) is not None:
+                name = str(fields[field]).removeprefix("torch.")
+                if name not in _FLOATS:
+                    raise hf.error(f"unsupported {field} '{name}'; pass dtype= to convert")
+                return name
+    name = str(weights.get(key).dtype)
+    if name not in _FLOATS:
+        raise WeightError(
+            f"weight '{key}' in {weights.origin(key)} has dtype {name}; pass dtype= to convert"
+        )
+    return name
+
+
+class Model:
+    """A decoder-only language model. Made by :func:`load_model`.
+
+    Compiled on first use; the compiled code takes any batch size and sequence length.
+
+    Attributes:
+        config: what the model is made of.
+        weights: where its parameters come from.
+        target: what it is compiled for.
+        max_positions: the longest sequence it takes.
+    """
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        weights: WeightSource,
+        *,
+        target: str = "cpu",
+        prefix: str = "model.",
+        head_prefix: str = "",
+        max_positions: int | None = None,
+    ):
+        self.config = config
+        self.weights = weights
+        self.target = target
+        self._prefix = prefix
+        self._head_prefix = head_prefix
+        self.max_positions = _max_positions(config, max_positions)
+        self._executables: dict[tuple[bool, bool], Any] = {}
+
+    def make_flow(self, *, masked: bool = False, taps: bool = False) -> ModelFlow:
+        """See :func:`rlx.flow.recipes.decoder_flow`."""
+        return decoder_flow(
+            self.config,
+            prefix=self._prefix,
+            head_prefix=self._head_prefix,
+            max_positions=self.max_positions,
+            masked=masked,
+            taps=taps,
+        )
+
+    @cached_property
+    def flow(self) -> ModelFlow:
+        """The flow from ``input_ids`` to ``logits``."""
+        return self.make_flow()
+
+    @cached_property
+    def built(self) -> BuiltModel:
+        """The module of :attr:`flow`, with parameters."""
+        return self.build(self.flow)
+
+    @property
+    def module(self) -> ir.Module:
+        """The IR; ``str()`` gives its text."""
+        return self.built.module
+
+    def build(self, flow: ModelFlow) -> BuiltModel:
+        """Builds a flow with the weights of this model.
+
+        Raises:
+            WeightError: weights are missing or contradict the configuration.
+        """
+        built = flow.build(self.weights)
+        self._check_unused(built)
+        return built
+
+    def _check_unused(self, built: BuiltModel) -> None:
+        """Weights that nothing reads are a sign that the configuration is not theirs."""
+        head = f"{self._head_prefix}lm_head.weight"
+        keys = self.weights.keys()
+        for key in keys:
+            ours = key.startswith(self._prefix) or key == head
+            if not ours or key in built.parameters or key.endswith("rotary_emb.inv_freq"):
+                continue
+            where = self.weights.origin(key)
+            if key != head:
+                raise WeightError(
+                    f"{where} holds '{key}', which the configuration has no place for"
+                )
+            table = self.config.head_key(self._prefix)
+            if not np.array_equal(self.weights.get(key), self.weights.get(table)):
+                raise WeightError(
+                    f"{where} holds '{key}' and '{table}' with different values, but the "
+                    "configuration ties them (tie_word_embeddings)"
+                )
+
+    # -- running ---------------------------------------------------------------------------------
+
+    def logits(
+        self, input_ids: Any, attention_mask: Any = None, position_ids: Any = None
+    ) -> np.ndarray:
+        """Logits of every position.
+
+        Args:
+            input_ids: integers [B, S].
+            attention_mask: integers or booleans [B, S]; zero hides a token from all others, as
+                padding is. What comes out at hidden tokens has no meaning.
+            position_ids: integers [S] or [B, S] that RoPE turns by; 0 to S - 1 by default.
+
+        Returns:
+            [B, S, vocab_size], in the dtype of the model.
+
+        Raises:
+            ValueError: an argument has another shape or dtype, an id is outside the vocabulary, or
+                a position is outside the RoPE tables.
+        """
+        return self._run(input_ids, attention_mask, position_ids, taps=False)[0]
+
+    def prefill(
+        self, input_ids: Any, attention_mask: Any = None, position_ids: Any = None
+    ) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+        """Like :meth:`logits`, and the keys and values of each layer.
+
+        Returns:
+            The logits, and per layer keys (normed and turned by RoPE) and values, each
+            [B, S, num_kv_heads * head_dim].
+        """
+        logits, *taps = self._run(input_ids, attention_mask, position_ids, taps=True)
+        return logits, list(zip(taps[::2], taps[1::2], strict=True))
+
+    def _run(
+        self, input_ids: Any, attention_mask: Any, position_ids: Any, *, taps: bool
+    ) -> Sequence[np.ndarray]:
+        ids = _integers("input_ids", input_ids)
+        if ids.ndim != 2 or ids.size == 0:
+            raise ValueError(f"expected input_ids [B, S], not empty, got shape {list(ids.shape)}")
+        bad = ids[(ids < 0) | (ids >= self.config.vocab_size)]
+        if bad.size:
+            raise ValueError(
+                f"expected input_ids in [0, {self.config.vocab_size}), got {int(bad[0])}"
+            )
+        if ids.shape[1] > self.max_positions and position_ids is None:
+            raise ValueError(
+                f"expected at most {self.max_positions} tokens per sequence, got {ids.shape[1]}; "
+                "load the model with a larger max_positions"
+            )
+        arrays = [ids]
+        masked = attention_mask is not None or position_ids is not None
+        if masked:
+            arrays += [self._mask(attention_mask, ids), self._positions(position_ids, ids)]
+        executable, parameters = self._executable(masked, taps)
+        results = executable(*arrays, *parameters)
+        return results if isinstance(results, tuple) else (results,)
+
+    def _mask(self, mask: Any, ids: np.ndarray) -> np.ndarray:
+        if mask is None:
+            return np.ones_like(ids)
+        array = _integers("attention_mask", mask)
+        if array.shape != ids.shape:
+            raise ValueError(
+                f"expected attention_mask {list(ids.shape)} like input_ids, "
+                f"got shape {list(array.shape)}"
+            )
+        return array
+
+    def _positions(self, positions: Any, ids: np.ndarray) -> np.ndarray:
+        if positions is None:
+            positions = np.arange(ids.shape[1], dtype=np.int64)
+        array = _integers("position_ids", positions)
+        if array.shape not in (ids.shape, (1, ids.shape[1]), ids.shape[1:]):
+            raise ValueError(
+                f"expected position_ids [S] or [B, S] with [B, S] = {list(ids.shape)}, "
+                f"got shape {list(array.shape)}"
+            )
+        if array.min() < 0 or array.max() >= self.max_positions:
+            raise ValueError(
+                f"expected position_ids in [0, {self.max_positions}), "
+                f"got {int(array.min())} to {int(array.max())}"
+            )
+        return np.ascontiguousarray(np.broadcast_to(array, ids.shape))
+
+    def _executable(self, masked: bool, taps: bool) -> tuple[Any, list[np.ndarray]]:
+        if (masked, taps) not in self._executables:
+            plain = not masked and not taps
+            built = self.built if plain else self.build(self.make_flow(masked=masked, taps=taps))
+            executable = compile(built, self.target)
+            self._executables[masked, taps] = executable, list(built.parameters.values())
+        return self._executables[masked, taps]
+
+
+def _max_positions(config: DecoderConfig, wanted: int | None) -> int:
+    """How many rows the RoPE tables have."""
+    limits = [spec.limit for _, spec in config.ropes if spec.limit is not None]
+    if wanted is None:
+        return min([config.max_positions, *limits])
+    if wanted < 1:
+        raise FlowError(f"expected max_positions of at least 1, got {wanted}")
+    if limits and wanted > min(limits):
+        raise ConfigError(
+            f"expected max_positions of at most {min(limits)}, got {wanted}: past it, this kind of "
+            "RoPE changes its frequencies with the length of the sequence, which is not supported"
+        )
+    return wanted
+
+
+def _integers(name: str, value: Any) -> np.ndarray:
+    array = np.asarray(value)
+    if not np.issubdtype(array.dtype, np.integer) and array.dtype != np.bool_:
+        raise ValueError(f"expected {name} of integers, got dtype {array.dtype}")
+    return np.ascontiguousarray(array, dtype=np.int64)
