@@ -7,7 +7,8 @@ An op is one class in one file. It declares
 * ``verify_op``: raises :class:`Invalid` with what was expected and what was found;
 * ``result_type``: the type that operands and attributes imply, for the builder;
 * ``reference``: the op on NumPy arrays, in float64 when the inputs are;
-* ``lower``: the same with linalg on tensors, for any static or dynamic shape.
+* ``lower``: the same with linalg on tensors, for any static or dynamic shape;
+* ``EXAMPLE``: a use of the op in MLIR text, for the documentation.
 
 Note for editors of op files: ``from __future__ import annotations`` would hide the annotations from
 the host.
@@ -36,10 +37,10 @@ __all__ = [
 NAMESPACE = "rlx"
 SEGMENTS = "operandSegmentSizes"
 
-Operand = ir.Value[Any]
-OptionalOperand = Optional[ir.Value[Any]]  # noqa: UP045 -- the host matches Optional only
-VariadicOperand = Sequence[ir.Value[Any]]
-Result = ir.OpResult[Any]
+Operand = ir.Value[ir.RankedTensorType]
+OptionalOperand = Optional[ir.Value[ir.RankedTensorType]]  # noqa: UP045 -- the host matches Optional only
+VariadicOperand = Sequence[ir.Value[ir.RankedTensorType]]
+Result = ir.OpResult[ir.RankedTensorType]
 
 
 class Invalid(ValueError):
@@ -55,6 +56,13 @@ REQUIRED = _Required()
 
 Scalar = bool | int | float | str
 
+_IRDL_KINDS = {
+    bool: ir.IntegerAttr,
+    int: ir.IntegerAttr,
+    float: ir.FloatAttr,
+    str: ir.StringAttr,
+}
+
 
 class Attr:
     """An attribute of an op.
@@ -65,6 +73,7 @@ class Attr:
         default: the value that an absent attribute stands for, or a function of the op that
             computes it; ``None`` means that absence has a meaning of its own (see the docs).
         choices: the allowed values of a ``str``.
+        default_text: the default in words, where it is computed or ``None``.
 
     On an instance of the op the field reads as a Python value, defaults included. It is the only
     way in which verifiers, passes and lowerings read attributes.
@@ -77,11 +86,13 @@ class Attr:
         *,
         default: Scalar | Callable[[Any], Scalar | None] | _Required | None = REQUIRED,
         choices: tuple[str, ...] = (),
+        default_text: str = "",
     ):
         self.kind = kind
         self.doc = doc
         self.default = default
         self.choices = choices
+        self.default_text = default_text
         self.name = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -173,6 +184,7 @@ class RlxOp(Rlx.Operation):  # type: ignore[name-defined]
     # Not annotated, since the host takes every annotation for an operand, result or attribute.
     ATTRS = {}  # type: dict[str, Attr]
     OPERANDS = []  # type: list[ext.OperandDef]
+    EXAMPLE = ""  # one use of the op in MLIR text, for the documentation
 
     @classmethod
     def _generate_init_method(cls, fields: list[Any]) -> None:
@@ -207,7 +219,7 @@ class RlxOp(Rlx.Operation):  # type: ignore[name-defined]
         # ones join for the emission, optional ones are left to the verifier.
         declared = cls._fields
         required = [
-            ext.AttributeDef(name, irdl.Variadicity.single, Any)
+            ext.AttributeDef(name, irdl.Variadicity.single, _IRDL_KINDS[attr.kind])
             for name, attr in cls.ATTRS.items()
             if attr.required
         ]

@@ -31,6 +31,11 @@ class ConcatOp(RlxOp, name="concat"):
     common one such as `tensor<1x?xf32>`. The op looks through these casts.
     """
 
+    EXAMPLE = """
+      %y = "rlx.concat"(%rotated, %kept) {axis = -1 : i64}
+        : (tensor<1x512x64xf32>, tensor<1x512x192xf32>) -> tensor<1x512x256xf32>
+    """
+
     first: Operand
     rest: VariadicOperand
     result: Result

@@ -18,6 +18,11 @@ class EmbeddingOp(RlxOp, name="embedding"):
     An id below 0 or at or past V is an error at run time.
     """
 
+    EXAMPLE = """
+      %x = "rlx.embedding"(%table, %ids)
+        : (tensor<32000x640xbf16>, tensor<1x?xi64>) -> tensor<1x?x640xbf16>
+    """
+
     table: Operand
     ids: Operand
     result: Result

@@ -22,6 +22,11 @@ class GluOp(RlxOp, name="glu"):
     for f64) and rounded once.
     """
 
+    EXAMPLE = """
+      %y = "rlx.glu"(%gate, %up) {activation = "gelu_tanh"}
+        : (tensor<1x512x2048xf32>, tensor<1x512x2048xf32>) -> tensor<1x512x2048xf32>
+    """
+
     gate: Operand
     up: Operand
     result: Result

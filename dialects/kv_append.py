@@ -28,6 +28,11 @@ class KvAppendOp(RlxOp, name="kv_append"):
     with `lengths[b] + S > K`, is an error at run time.
     """
 
+    EXAMPLE = """
+      %grown = "rlx.kv_append"(%cache, %update, %lengths)
+        : (tensor<2x4096x256xbf16>, tensor<2x1x256xbf16>, tensor<2xi32>) -> tensor<2x4096x256xbf16>
+    """
+
     cache: Operand
     update: Operand
     lengths: Operand

@@ -29,6 +29,11 @@ class LayerNormOp(RlxOp, name="layer_norm"):
     [N], in the element type of `input` or f32.
     """
 
+    EXAMPLE = """
+      %y = "rlx.layer_norm"(%x, %w, %b) {epsilon = 1.0e-05 : f64}
+        : (tensor<1x512x768xf32>, tensor<768xf32>, tensor<768xf32>) -> tensor<1x512x768xf32>
+    """
+
     input: Operand
     weight: Operand
     bias: Operand

@@ -30,6 +30,11 @@ class MatmulOp(RlxOp, name="matmul"):
     accumulated in f32 (f64 for f64).
     """
 
+    EXAMPLE = """
+      %y = "rlx.matmul"(%x, %w) {transpose_weight = true}
+        : (tensor<1x512x640xbf16>, tensor<1024x640xbf16>) -> tensor<1x512x1024xbf16>
+    """
+
     input: Operand
     weight: Operand
     result: Result

@@ -19,6 +19,11 @@ class NarrowOp(RlxOp, name="narrow"):
     counts from the end.
     """
 
+    EXAMPLE = """
+      %k = "rlx.narrow"(%qk) {axis = 2 : i64, start = 1024 : i64, length = 256 : i64}
+        : (tensor<1x512x1280xf32>) -> tensor<1x512x256xf32>
+    """
+
     input: Operand
     result: Result
 

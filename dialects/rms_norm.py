@@ -33,6 +33,12 @@ class RmsNormOp(RlxOp, name="rms_norm"):
     and rounded once.
     """
 
+    EXAMPLE = """
+      %y = "rlx.rms_norm"(%x, %w)
+        {epsilon = 1.0e-06 : f64, weight_offset = 1.0 : f64, group = 256 : i64}
+        : (tensor<1x?x1024xbf16>, tensor<256xbf16>) -> tensor<1x?x1024xbf16>
+    """
+
     input: Operand
     weight: OptionalOperand = None
     result: Result
@@ -41,8 +47,9 @@ class RmsNormOp(RlxOp, name="rms_norm"):
     weight_offset = Attr(float, "added to `weight`; 1.0 in Gemma 1 to 3", default=0.0)
     group = Attr(
         int,
-        "how many elements are normalised together; divides N (default: N)",
+        "how many elements are normalised together; divides N",
         default=lambda op: _width(op.input),
+        default_text="N",
     )
 
     def verify_op(self) -> None:
