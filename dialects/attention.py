@@ -49,6 +49,14 @@ class AttentionOp(RlxOp, name="attention"):
     `kv_lengths` ([B], i32 or i64) outside [0, K] are an error at run time.
     """
 
+    EXAMPLE = """
+      %o = "rlx.attention"(%q, %k, %v)
+        {num_heads = 4 : i64, num_kv_heads = 1 : i64, head_dim = 256 : i64, causal = true,
+         left_window = 511 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>}
+        : (tensor<1x512x1024xf32>, tensor<1x512x256xf32>, tensor<1x512x256xf32>)
+        -> tensor<1x512x1024xf32>
+    """
+
     query: Operand
     key: Operand
     value: Operand

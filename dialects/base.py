@@ -396,9 +396,9 @@ def _check_operand_count(op: Any) -> None:
         for declared, size in zip(op.OPERANDS, sizes, strict=True):
             allowed = {single: size == 1, optional: size in (0, 1)}
             if not allowed.get(declared.variadicity, size >= 0):
-                words = {single: "1", optional: "0 or 1"}.get(declared.variadicity, "0 or more")
+                wanted = {single: "1", optional: "0 or 1"}.get(declared.variadicity, "0 or more")
                 raise Invalid(
-                    f"expects {words} operands for {declared.name} in {SEGMENTS}, but got {size}"
+                    f"expects {wanted} operands for {declared.name} in {SEGMENTS}, but got {size}"
                 )
         if sum(sizes) != count:
             raise Invalid(f"expects as many operands as {SEGMENTS} adds up to, but got {count}")
@@ -406,8 +406,8 @@ def _check_operand_count(op: Any) -> None:
     least = sum(kind == single for kind in kinds)
     most = len(kinds) if set(kinds) <= {single, optional} else None
     if count < least or (most is not None and count > most):
-        words = [f.name if f.variadicity == single else f"[{f.name}]" for f in op.OPERANDS]
-        raise Invalid(f"expects operands ({', '.join(words)}), but got {_plural(count, 'operand')}")
+        names = ", ".join(f.name if f.variadicity == single else f"[{f.name}]" for f in op.OPERANDS)
+        raise Invalid(f"expects operands ({names}), but got {_plural(count, 'operand')}")
 
 
 def _check_types(op: Any) -> None:
