@@ -1,18 +1,27 @@
 """`rlx.attention`: scaled dot-product attention with grouped heads, windows and masks."""
 
+import functools
+import math
 from typing import Any
 
+import numpy as np
+
+from rlx.dialects import emit
 from rlx.dialects.base import Attr, Invalid, Operand, OptionalOperand, Result, RlxOp
 from rlx.dialects.types import (
+    accumulator_type,
     compatible,
     expect_element_type,
+    expect_float,
+    expect_ids,
     expect_rank,
     expect_type,
-    is_float,
-    is_id,
+    is_static,
+    widen,
     with_dim,
 )
-from rlx.host import ir
+from rlx.host import arith, ir, linalg
+from rlx.host import math as mlir_math
 
 __all__ = ["AttentionOp", "attention"]
 
@@ -65,9 +74,13 @@ class AttentionOp(RlxOp, name="attention"):
     kv_lengths: OptionalOperand = None
 
     num_heads = Attr(int, "query heads, a multiple of num_kv_heads")
-    num_kv_heads = Attr(int, "key and value heads", default=lambda op: op.num_heads)
+    num_kv_heads = Attr(
+        int, "key and value heads", default=lambda op: op.num_heads, default_text="num_heads"
+    )
     head_dim = Attr(int, "dims per query and key head")
-    v_head_dim = Attr(int, "dims per value head", default=lambda op: op.head_dim)
+    v_head_dim = Attr(
+        int, "dims per value head", default=lambda op: op.head_dim, default_text="head_dim"
+    )
     causal = Attr(bool, "whether a query sees no key past its own position", default=False)
     left_window = Attr(
         int, "how many keys before its own position a query sees; -1: all", default=-1
@@ -75,10 +88,18 @@ class AttentionOp(RlxOp, name="attention"):
     right_window = Attr(
         int, "how many keys after its own position a query sees; -1: all", default=-1
     )
-    scale = Attr(float, "factor of the scores", default=lambda op: max(op.head_dim, 1) ** -0.5)
+    scale = Attr(
+        float,
+        "factor of the scores",
+        default=lambda op: max(op.head_dim, 1) ** -0.5,
+        default_text="head_dim^-0.5",
+    )
     softcap = Attr(float, "bound of the scores, through tanh; 0: none", default=0.0)
     q_offset = Attr(
-        int, "position of the first query row; absent: K - S, or from kv_lengths", default=None
+        int,
+        "position of the first query row",
+        default=None,
+        default_text="K - S, or from `kv_lengths`",
     )
 
     def verify_op(self) -> None:
@@ -95,8 +116,7 @@ class AttentionOp(RlxOp, name="attention"):
                     f"expects {name} with last dimension {heads} * {dims} = {count * size}, but "
                     f"got {operand.type}"
                 )
-        if not is_float(query.type.element_type):
-            raise Invalid(f"expects float operands, but got {query.type}")
+        expect_float("query", query)
         expect_element_type("key", key, query.type.element_type)
         expect_element_type("value", value, query.type.element_type)
         if not compatible(query.type.shape[0], key.type.shape[0]):
@@ -114,8 +134,7 @@ class AttentionOp(RlxOp, name="attention"):
             self._verify_mask(self.mask)
         if self.kv_lengths is not None:
             expect_rank("kv_lengths", self.kv_lengths, 1)
-            if not is_id(self.kv_lengths.type.element_type):
-                raise Invalid(f"expects i32 or i64 kv_lengths, but got {self.kv_lengths.type}")
+            expect_ids("kv_lengths", self.kv_lengths)
             if not compatible(self.kv_lengths.type.shape[0], query.type.shape[0]):
                 raise Invalid(
                     f"expects kv_lengths with one entry per batch, but got "
@@ -144,12 +163,13 @@ class AttentionOp(RlxOp, name="attention"):
             raise Invalid(f"expects q_offset between -2^61 and 2^61, but got {self.q_offset}")
 
     def _verify_mask(self, mask: ir.Value) -> None:
-        element = mask.type.element_type
-        wanted = {"i1", "f32", str(self.query.type.element_type)}
-        if str(element) not in wanted:
-            raise Invalid(
-                f"expects mask with element type {' or '.join(sorted(wanted))}, but got {mask.type}"
-            )
+        expect_element_type(
+            "mask",
+            mask,
+            ir.IntegerType.get_signless(1),
+            self.query.type.element_type,
+            ir.F32Type.get(),
+        )
         scores = [
             self.query.type.shape[0],
             self.num_heads,
@@ -177,6 +197,309 @@ class AttentionOp(RlxOp, name="attention"):
         **__: Any,
     ) -> ir.Type:
         return with_dim(query.type, 2, num_heads * (v_head_dim or head_dim))
+
+    @staticmethod
+    def reference(
+        query: np.ndarray,
+        key: np.ndarray,
+        value: np.ndarray,
+        mask: np.ndarray | None = None,
+        kv_lengths: np.ndarray | None = None,
+        *,
+        num_heads: int,
+        num_kv_heads: int | None = None,
+        head_dim: int,
+        v_head_dim: int | None = None,
+        causal: bool = False,
+        left_window: int = -1,
+        right_window: int = -1,
+        scale: float | None = None,
+        softcap: float = 0.0,
+        q_offset: int | None = None,
+    ) -> np.ndarray:
+        groups = num_kv_heads or num_heads
+        batch, queries, keys = len(query), query.shape[1], key.shape[1]
+
+        def heads(x: np.ndarray, count: int) -> np.ndarray:
+            """[B, N, count * dims] as [B, num_heads, N, dims], heads repeated as needed."""
+            x = x.reshape(batch, x.shape[1], count, -1).transpose(0, 2, 1, 3)
+            return np.repeat(widen(x), num_heads // count, axis=1)
+
+        q, k, v = heads(query, num_heads), heads(key, groups), heads(value, groups)
+        with np.errstate(invalid="ignore", over="ignore"):
+            scores = q @ k.swapaxes(2, 3) * (head_dim**-0.5 if scale is None else scale)
+            if softcap:
+                scores = softcap * np.tanh(scores / softcap)
+
+            j = np.arange(keys)
+            visible = np.ones((batch, num_heads, queries, keys), bool)
+            if kv_lengths is not None:
+                if len(kv_lengths) and not 0 <= kv_lengths.min() <= kv_lengths.max() <= keys:
+                    raise IndexError(f"kv_lengths outside [0, {keys}]")
+                lengths = kv_lengths.astype(np.int64)[:, None, None, None]
+                visible &= j < lengths
+                offset = lengths - queries
+            else:
+                offset = keys - queries if q_offset is None else q_offset
+            p = offset + np.arange(queries)[:, None]
+            if causal:
+                visible &= j <= p
+            if left_window >= 0:
+                visible &= p - j <= left_window
+            if right_window >= 0:
+                visible &= j - p <= right_window
+            if mask is not None and mask.dtype == bool:
+                visible &= mask
+            elif mask is not None:
+                scores = scores + mask.astype(scores.dtype)
+                visible &= mask != -np.inf
+
+            scores = np.where(visible, scores, -np.inf)
+            top = scores.max(axis=-1, keepdims=True, initial=-np.inf)
+            weights = np.exp(scores - np.where(top == -np.inf, 0, top))
+            total = weights.sum(axis=-1, keepdims=True)
+
+            # Key by key, so that a weight of zero silences a value row that holds NaN.
+            out = np.zeros((*q.shape[:3], v.shape[3]), q.dtype)
+            for n in range(keys):
+                w = weights[..., n, None]
+                out += np.where(w == 0, 0, w * v[:, :, None, n])
+            out = np.where(total == 0, 0, out / np.where(total == 0, 1, total))
+            return out.transpose(0, 2, 1, 3).reshape(batch, queries, -1).astype(query.dtype)
+
+    def lower(self) -> ir.Value:
+        # Axes: b batch, g kv head, r query head of the same kv head, s query, k key, d and e dims.
+        # Grouped heads are an axis of the query, so that keys and values are read in place.
+        batch, queries = emit.sizes(self.query)[:2]
+        keys = emit.dim(self.key, 1)
+        group = self.num_kv_heads
+        repeat = self.num_heads // group
+        key = emit.fit(
+            self.key,
+            [batch, keys, group * self.head_dim],
+            "rlx.attention: query and key must have the same batch",
+        )
+        value = emit.fit(
+            self.value,
+            [batch, keys, group * self.v_head_dim],
+            "rlx.attention: key and value must have the same batch and length",
+        )
+        q = emit.split_axis(self.query, 2, [self.num_heads, self.head_dim])
+        q = emit.split_axis(q, 2, [group, repeat])
+        k = emit.split_axis(key, 2, [group, self.head_dim])
+        v = emit.split_axis(value, 2, [group, self.v_head_dim])
+
+        scores = self._scores(q, k, [batch, group, repeat, queries, keys])
+        scores = self._mask(scores, batch, queries, keys)
+        weights = _exponentials(scores)
+        out = self._mix(weights, v)
+        return emit.join_axes(emit.join_axes(out, 2), 2)
+
+    def _scores(self, q: ir.Value, k: ir.Value, shape: list[emit.Size]) -> ir.Value:
+        """Dot products of q [b, s, g, r, d] and k [b, k, g, d], as [b, g, r, s, k]."""
+        wide = accumulator_type(q.type.element_type)
+        b, g, r, s, k_, d = emit.axes(6)
+
+        def body(x: ir.Value, y: ir.Value, total: ir.Value) -> ir.Value:
+            return _multiply_add(emit.convert(x, wide), emit.convert(y, wide), total)
+
+        return emit.generic(
+            [q, k],
+            emit.fill(shape, wide, 0.0),
+            [[b, s, g, r, d], [b, k_, g, d], [b, g, r, s, k_]],
+            "pppppr",
+            body,
+        )
+
+    def _mask(
+        self, scores: ir.Value, batch: emit.Size, queries: emit.Size, keys: emit.Size
+    ) -> ir.Value:
+        """Scales, caps and masks in place; what a query does not see becomes -inf."""
+        wide = scores.type.element_type
+        b, g, r, s, k = emit.axes(5)
+        repeat = self.num_heads // self.num_kv_heads
+        inputs, maps = [], []
+        if self.kv_lengths is not None:
+            inputs.append(self._checked_lengths(batch, keys))
+            maps.append([b])
+        if self.mask is not None:
+            # From the right: key, query, head, batch.
+            target = [batch, self.num_heads, queries, keys][4 - self.mask.type.rank :]
+            loops = [b, g * repeat + r, s, k][4 - self.mask.type.rank :]
+            mask = _broadcast(self.mask, target)
+            zero = ir.AffineExpr.get_constant(0)
+            inputs.append(mask)
+            maps.append(
+                [zero if n == 1 else loop for n, loop in zip(mask.type.shape, loops, strict=True)]
+            )
+        offset = emit.subtract(keys, queries) if self.q_offset is None else self.q_offset
+        if self.kv_lengths is None:
+            first = emit.as_index(offset)
+
+        def body(*scalars: ir.Value) -> ir.Value:
+            operands, score = list(scalars[:-1]), scalars[-1]
+            visible: list[ir.Value] = []
+            key = linalg.IndexOp(4).result
+            position = linalg.IndexOp(3).result
+            if self.kv_lengths is not None:
+                length = emit.to_index(operands.pop(0))
+                visible.append(_less(key, length))
+                position = arith.addi(position, emit.subtract(length, queries))
+            else:
+                position = arith.addi(position, first)
+            if self.causal:
+                visible.append(_at_most(key, position))
+            if 0 <= self.left_window < 2 * _FAR:
+                visible.append(_at_most(position, arith.addi(key, emit.index(self.left_window))))
+            if 0 <= self.right_window < 2 * _FAR:
+                visible.append(_at_most(key, arith.addi(position, emit.index(self.right_window))))
+
+            score = arith.mulf(score, emit.constant(wide, self.scale))
+            if self.softcap:
+                cap = emit.constant(wide, self.softcap)
+                score = arith.mulf(cap, mlir_math.tanh(arith.divf(score, cap)))
+            hidden = emit.constant(wide, -math.inf)
+            if self.mask is not None:
+                mask = operands.pop(0)
+                if isinstance(mask.type, ir.IntegerType):
+                    visible.append(mask)
+                else:
+                    mask = emit.convert(mask, wide)
+                    score = arith.addf(score, mask)
+                    visible.append(arith.cmpf(arith.CmpFPredicate.UNE, mask, hidden))
+            for condition in visible:
+                score = arith.select(condition, score, hidden)
+            return score
+
+        return emit.generic(inputs, scores, [*maps, [b, g, r, s, k]], "ppppp", body)
+
+    def _checked_lengths(self, batch: emit.Size, keys: emit.Size) -> ir.Value:
+        lengths = emit.fit(
+            self.kv_lengths, [batch], "rlx.attention: kv_lengths must have one entry per batch"
+        )
+        most = emit.as_index(keys)
+        emit.require(
+            emit.all_of(
+                lengths,
+                # Unsigned, so that negative lengths fail too.
+                lambda n: arith.cmpi(arith.CmpIPredicate.ule, emit.to_index(n), most),
+            ),
+            "rlx.attention: kv_lengths must be in [0, K], where K is the length of key",
+        )
+        return lengths
+
+    def _mix(self, weights: ir.Value, v: ir.Value) -> ir.Value:
+        """Averages of v [b, k, g, e] by weights [b, g, r, s, k], as [b, s, g, r, e]."""
+        wide = weights.type.element_type
+        element = v.type.element_type
+        batch, group, repeat, queries, _ = emit.sizes(weights)
+        b, g, r, s, k, e = emit.axes(6)
+
+        def body(weight: ir.Value, x: ir.Value, total: ir.Value) -> ir.Value:
+            # The value row of a key that is not seen may hold anything, NaN included.
+            seen = arith.cmpf(arith.CmpFPredicate.UNE, weight, emit.constant(wide, 0.0))
+            return arith.select(seen, _multiply_add(weight, emit.convert(x, wide), total), total)
+
+        mixed = emit.generic(
+            [weights, v],
+            emit.fill([batch, queries, group, repeat, self.v_head_dim], wide, 0.0),
+            [[b, g, r, s, k], [b, k, g, e], [b, s, g, r, e]],
+            "pppprp",
+            body,
+        )
+        totals = emit.generic(
+            [weights],
+            emit.fill([batch, group, repeat, queries], wide, 0.0),
+            [[b, g, r, s, k], [b, g, r, s]],
+            "ppppr",
+            lambda weight, total: arith.addf(total, weight, fastmath=emit.reassoc()),
+        )
+        b, s, g, r, e = emit.axes(5)
+
+        def divide(x: ir.Value, total: ir.Value, _: ir.Value) -> ir.Value:
+            zero = emit.constant(wide, 0.0)
+            empty = arith.cmpf(arith.CmpFPredicate.OEQ, total, zero)
+            return emit.convert(arith.select(empty, zero, arith.divf(x, total)), element)
+
+        return emit.generic(
+            [mixed, totals],
+            emit.empty(emit.sizes(mixed), element),
+            [[b, s, g, r, e], [b, g, r, s], [b, s, g, r, e]],
+            "ppppp",
+            divide,
+        )
+
+
+def _exponentials(scores: ir.Value) -> ir.Value:
+    """exp(score - max of the row), in place; all zeros for a row of -inf."""
+    wide = scores.type.element_type
+    lowest = emit.constant(wide, -math.inf)
+    row, cell = emit.axes(4), emit.axes(5)
+    top = emit.generic(
+        [scores],
+        emit.fill(emit.sizes(scores)[:4], wide, -math.inf),
+        [cell, row],
+        "ppppr",
+        lambda score, best: arith.maximumf(score, best),
+    )
+
+    def body(best: ir.Value, score: ir.Value) -> ir.Value:
+        nothing = arith.cmpf(arith.CmpFPredicate.OEQ, best, lowest)
+        best = arith.select(nothing, emit.constant(wide, 0.0), best)
+        return mlir_math.exp(arith.subf(score, best))
+
+    return emit.generic([top], scores, [row, cell], "ppppp", body)
+
+
+def _broadcast(mask: ir.Value, target: list[emit.Size]) -> ir.Value:
+    """``mask`` with every axis either of static size 1 or of the size in ``target``.
+
+    What a dynamic axis is shows at run time only, so a mask that has one is copied.
+    """
+    known = all(
+        size == 1 or (is_static(size) and size == full)
+        for size, full in zip(mask.type.shape, target, strict=True)
+    )
+    if known:
+        return mask
+    shape: list[emit.Size] = []
+    dims: list[ir.Value] = []
+    fits: list[ir.Value] = []
+    eq = arith.CmpIPredicate.eq
+    for axis, full in enumerate(target):
+        size = emit.as_index(emit.dim(mask, axis))
+        dims.append(size)
+        shape.append(1 if mask.type.shape[axis] == 1 else full)
+        one = arith.cmpi(eq, size, emit.index(1))
+        fits.append(arith.ori(one, arith.cmpi(eq, size, emit.as_index(full))))
+    emit.require(
+        functools.reduce(arith.andi, fits), "rlx.attention: mask must broadcast to [B, H, S, K]"
+    )
+    read = emit.guarded(mask)
+
+    def body(_: ir.Value) -> ir.Value:
+        indices = []
+        for axis, size in enumerate(dims):
+            index = linalg.IndexOp(axis).result
+            indices.append(arith.select(_less(index, size), index, emit.index(0)))
+        return read(*indices)
+
+    rank = len(shape)
+    init = emit.empty(shape, mask.type.element_type)
+    return emit.generic([], init, [emit.axes(rank)], "p" * rank, body)
+
+
+def _multiply_add(a: ir.Value, b: ir.Value, total: ir.Value) -> ir.Value:
+    flags = emit.reassoc()
+    return arith.addf(total, arith.mulf(a, b, fastmath=flags), fastmath=flags)
+
+
+def _less(a: ir.Value, b: ir.Value) -> ir.Value:
+    return arith.cmpi(arith.CmpIPredicate.slt, a, b)
+
+
+def _at_most(a: ir.Value, b: ir.Value) -> ir.Value:
+    return arith.cmpi(arith.CmpIPredicate.sle, a, b)
 
 
 def attention(

@@ -2,17 +2,22 @@
 
 from typing import Any
 
+import numpy as np
+
+from rlx.dialects import emit
 from rlx.dialects.base import Attr, Invalid, Operand, OptionalOperand, Result, RlxOp
 from rlx.dialects.types import (
     accumulator_type,
     compatible,
+    expect_element_type,
+    expect_float,
+    expect_ids,
     expect_rank,
     expect_type,
-    is_float,
-    is_id,
     is_static,
+    widen,
 )
-from rlx.host import ir
+from rlx.host import arith, ir, linalg
 
 __all__ = ["PAIRINGS", "RopeOp", "rope"]
 
@@ -43,6 +48,12 @@ class RopeOp(RlxOp, name="rope"):
     where the types tell, at run time otherwise.
     """
 
+    EXAMPLE = """
+      %qr = "rlx.rope"(%q, %cos, %sin) {head_dim = 256 : i64, n_rot = 64 : i64}
+        : (tensor<1x512x1024xf32>, tensor<4096x32xf32>, tensor<4096x32xf32>)
+        -> tensor<1x512x1024xf32>
+    """
+
     input: Operand
     cos: Operand
     sin: Operand
@@ -50,14 +61,18 @@ class RopeOp(RlxOp, name="rope"):
     positions: OptionalOperand = None
 
     head_dim = Attr(int, "dims per head, at least 1")
-    n_rot = Attr(int, "how many dims of a head rotate, even", default=lambda op: op.head_dim)
+    n_rot = Attr(
+        int,
+        "how many dims of a head rotate, even",
+        default=lambda op: op.head_dim,
+        default_text="head_dim",
+    )
     pairing = Attr(str, "which dims form a pair", default="half", choices=PAIRINGS)
 
     def verify_op(self) -> None:
         input = self.input
         expect_rank("input", input, 2, 3)
-        if not is_float(input.type.element_type):
-            raise Invalid(f"expects float input, but got {input.type}")
+        expect_float("input", input)
         if self.head_dim < 1:
             raise Invalid(f"expects head_dim >= 1, but got {self.head_dim}")
         width = input.type.shape[-1]
@@ -89,12 +104,7 @@ class RopeOp(RlxOp, name="rope"):
     def _verify_table(self, name: str, table: ir.Value) -> None:
         expect_rank(name, table, 2)
         element = self.input.type.element_type
-        allowed = {str(element), str(accumulator_type(element))}
-        if str(table.type.element_type) not in allowed:
-            raise Invalid(
-                f"expects {name} with element type {' or '.join(sorted(allowed))}, but got "
-                f"{table.type}"
-            )
+        expect_element_type(name, table, element, accumulator_type(element))
         rows, columns = table.type.shape
         widths = {self.n_rot // 2}
         if self.head_dim % 2 == 0:
@@ -115,8 +125,7 @@ class RopeOp(RlxOp, name="rope"):
     def _verify_positions(self, positions: ir.Value) -> None:
         rows = self.input.type.shape[:-1]
         shape = positions.type.shape
-        if not is_id(positions.type.element_type):
-            raise Invalid(f"expects i32 or i64 positions, but got {positions.type}")
+        expect_ids("positions", positions)
         if not 1 <= len(shape) <= len(rows) or not all(
             map(compatible, shape, rows[len(rows) - len(shape) :])
         ):
@@ -129,6 +138,151 @@ class RopeOp(RlxOp, name="rope"):
     @classmethod
     def result_type(cls, input: ir.Value, *_: Any, **__: Any) -> ir.Type:
         return input.type
+
+    @staticmethod
+    def reference(
+        input: np.ndarray,
+        cos: np.ndarray,
+        sin: np.ndarray,
+        positions: np.ndarray | None = None,
+        *,
+        head_dim: int,
+        n_rot: int | None = None,
+        pairing: str = "half",
+    ) -> np.ndarray:
+        n_rot = head_dim if n_rot is None else n_rot
+        if positions is None:
+            positions = np.arange(input.shape[-2])
+        if positions.size and not 0 <= positions.min() <= positions.max() < len(cos):
+            raise IndexError(f"positions outside [0, {len(cos)})")
+        columns = np.arange(n_rot // 2)
+        first, second = {
+            "half": (columns, columns + n_rot // 2),
+            "proportional": (columns, columns + head_dim // 2),
+            "interleaved": (2 * columns, 2 * columns + 1),
+        }[pairing]
+
+        x = input.reshape(*input.shape[:-1], -1, head_dim)
+        a, b = widen(x[..., first]), widen(x[..., second])
+        # One axis of size 1 for the heads.
+        c, s = (widen(table[positions][..., None, columns]) for table in (cos, sin))
+        y = x.copy()
+        y[..., first] = a * c - b * s
+        y[..., second] = b * c + a * s
+        return y.reshape(input.shape)
+
+    def lower(self) -> ir.Value:
+        head_dim, n_rot = self.head_dim, self.n_rot
+        axis = self.input.type.rank - 1
+        heads = emit.split_axis(self.input, axis, [self.input.type.shape[-1] // head_dim, head_dim])
+        if self.pairing == "proportional":
+            pairs = emit.split_axis(heads, axis + 1, [2, head_dim // 2])
+            turned = self._turn(_head(pairs, n_rot // 2), pair_axis=axis + 1)
+            return emit.join_axes(emit.join_axes(_complete(turned, pairs), axis + 1), axis)
+        interleaved = self.pairing == "interleaved"
+        parts = [n_rot // 2, 2] if interleaved else [2, n_rot // 2]
+        pairs = emit.split_axis(_head(heads, n_rot), axis + 1, parts)
+        turned = self._turn(pairs, pair_axis=axis + 1 + interleaved)
+        return emit.join_axes(_complete(emit.join_axes(turned, axis + 1), heads), axis)
+
+    def _turn(self, pairs: ir.Value, pair_axis: int) -> ir.Value:
+        """Rotates `pairs`: [..., heads, 2, n_rot / 2], or with the last two axes swapped."""
+        rank = pairs.type.rank
+        element = pairs.type.element_type
+        wide = accumulator_type(element)
+        cos, sin = self._angles()
+        own = emit.axes(rank)
+        other = list(own)
+        other[pair_axis] = 1 - own[pair_axis]
+        column = own[rank - 1 if pair_axis == rank - 2 else rank - 2]
+        angle = [*own[rank - 2 - cos.type.rank : rank - 3], column]
+
+        def body(a: ir.Value, b: ir.Value, c: ir.Value, s: ir.Value, _: ir.Value) -> ir.Value:
+            a, b, c, s = (emit.convert(scalar, wide) for scalar in (a, b, c, s))
+            first = arith.cmpi(
+                arith.CmpIPredicate.eq, linalg.IndexOp(pair_axis).result, emit.index(0)
+            )
+            b = arith.select(first, arith.negf(b), b)
+            turned = arith.addf(arith.mulf(a, c), arith.mulf(b, s))
+            return emit.convert(turned, element)
+
+        return emit.generic(
+            [pairs, pairs, cos, sin],
+            emit.empty(emit.sizes(pairs), element),
+            [own, other, angle, angle, own],
+            "p" * rank,
+            body,
+        )
+
+    def _angles(self) -> list[ir.Value]:
+        """`cos` and `sin` of every row of `input`: [S, n_rot / 2] or [B, S, n_rot / 2]."""
+        rows = emit.sizes(self.input)[:-1]
+        columns = self.n_rot // 2
+        cos = self.cos
+        sin = emit.fit(self.sin, emit.sizes(cos), "rlx.rope: cos and sin must be of one shape")
+        limit = emit.dim(cos, 0)
+        if self.positions is None:
+            length = rows[-1]
+            if isinstance(limit, int) and isinstance(length, int):
+                return [emit.extract_slice(t, [0, 0], [length, columns]) for t in (cos, sin)]
+            emit.require(
+                arith.cmpi(arith.CmpIPredicate.ule, emit.as_index(length), emit.as_index(limit)),
+                "rlx.rope: cos and sin must have a row for every position",
+            )
+            return [_gather(t, None, [length, columns]) for t in (cos, sin)]
+        shape = rows[len(rows) - self.positions.type.rank :]
+        positions = emit.fit(
+            self.positions, shape, "rlx.rope: positions must be of shape [S] or [B, S]"
+        )
+        bound = emit.as_index(limit)
+        emit.require(
+            emit.all_of(
+                positions,
+                # Unsigned, so that negative positions fail too.
+                lambda p: arith.cmpi(arith.CmpIPredicate.ult, emit.to_index(p), bound),
+            ),
+            "rlx.rope: positions must be in [0, P), where P is the number of rows of cos and sin",
+        )
+        return [_gather(t, positions, [*shape, columns]) for t in (cos, sin)]
+
+
+def _gather(table: ir.Value, positions: ir.Value | None, shape: list[emit.Size]) -> ir.Value:
+    """Rows of ``table`` at ``positions``, or the leading rows, cut to the columns of ``shape``."""
+    rank = len(shape)
+    read = emit.guarded(table)
+
+    def body(*scalars: ir.Value) -> ir.Value:
+        row = linalg.IndexOp(0).result if positions is None else emit.to_index(scalars[0])
+        return read(row, linalg.IndexOp(rank - 1).result)
+
+    inputs = [] if positions is None else [positions]
+    return emit.generic(
+        inputs,
+        emit.empty(shape, table.type.element_type),
+        [*([emit.axes(rank - 1)] * len(inputs)), emit.axes(rank)],
+        "p" * rank,
+        body,
+    )
+
+
+def _head(value: ir.Value, length: int) -> ir.Value:
+    """The leading ``length`` elements of the last axis."""
+    shape = emit.sizes(value)
+    if shape[-1] == length:
+        return value
+    return emit.extract_slice(value, [0] * len(shape), [*shape[:-1], length])
+
+
+def _complete(head: ir.Value, source: ir.Value) -> ir.Value:
+    """``head`` followed by what ``source`` holds past it along the last axis."""
+    shape = emit.sizes(source)
+    start = head.type.shape[-1]
+    if shape[-1] == start:
+        return head
+    zeros: list[emit.Size] = [0] * (len(shape) - 1)
+    tail = emit.extract_slice(source, [*zeros, start], [*shape[:-1], shape[-1] - start])
+    both = emit.insert_slice(head, emit.empty(shape, source.type.element_type), [0] * len(shape))
+    return emit.insert_slice(tail, both, [*zeros, start])
 
 
 def rope(
