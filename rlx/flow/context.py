@@ -212,8 +212,8 @@ class FlowContext:
             shape = "[" + ", ".join("?" if size is None else str(size) for size in wanted) + "]"
             reason = f" ({why})" if why else ""
             raise WeightError(
-                f"expects weight '{key}' of shape {shape}{reason}, but {self.weights.origin(key)} "
-                f"holds {list(found)}",
+                f"expects weight '{key}' of shape {shape}{reason}, but it is {list(found)} in "
+                f"{self.weights.origin(key)}",
                 self.label,
             )
 

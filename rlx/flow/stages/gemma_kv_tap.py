@@ -20,30 +20,39 @@ __all__ = ["GemmaKvTapStage", "SideOutputs"]
 
 
 class SideOutputs:
-    """Collects values that stages export, in order of emission.
+    """Collects the names of values that stages export, in order of emission.
 
     A build starts with an empty one: what an earlier build of the same flow left is dropped.
     """
 
     def __init__(self) -> None:
-        self._entries: list[tuple[str, FlowValue]] = []
+        self._names: list[str] = []
         self._build: weakref.ref[FlowContext] | None = None
 
     def push(self, ctx: FlowContext, name: str, value: FlowValue) -> None:
-        if self._build is None or self._build() is not ctx:
+        """Makes ``value`` a side output of the model, and remembers its name."""
+        ctx.side_output(name, value)
+        if not self._belongs_to(ctx):
             self._build = weakref.ref(ctx)
-            self._entries = []
-        self._entries.append((name, value))
+            self._names = []
+        self._names.append(name)
+
+    def _belongs_to(self, ctx: FlowContext) -> bool:
+        return self._build is not None and self._build() is ctx
 
     @property
-    def entries(self) -> tuple[tuple[str, FlowValue], ...]:
-        """Names and values of the last build."""
-        return tuple(self._entries)
+    def names(self) -> tuple[str, ...]:
+        """Names of the side outputs of the last build."""
+        return tuple(self._names)
 
-    def drain(self) -> list[tuple[str, FlowValue]]:
-        """Returns the entries and forgets them."""
-        entries, self._entries, self._build = self._entries, [], None
-        return entries
+    def values(self, ctx: FlowContext) -> list[FlowValue]:
+        """The values themselves, for later stages of the same build."""
+        return [ctx.side_outputs[name] for name in self._names] if self._belongs_to(ctx) else []
+
+    def drain(self) -> list[str]:
+        """Returns the names and forgets them."""
+        names, self._names, self._build = self._names, [], None
+        return names
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,7 @@ class GemmaKvTapStage:
     Attributes:
         spec: the attention block whose keys and values are exported.
         name: prefix of the side outputs; by default ``present.{i}`` for the i-th tap of the flow.
-        sink: collects [key, value] as well.
+        sink: collects the names, the key's before the value's.
     """
 
     spec: SelfAttnPrefillSpec
@@ -108,8 +117,9 @@ class GemmaKvTapStage:
         key = FlowValue(rotate(ctx, spec, normalize(ctx, spec, raw_key, spec.k_norm), tables))
         name = self.name or f"present.{_taps_so_far(ctx)}"
         for part, tensor in (("key", key), ("value", values)):
-            ctx.side_output(f"{name}.{part}", tensor)
-            if self.sink is not None:
+            if self.sink is None:
+                ctx.side_output(f"{name}.{part}", tensor)
+            else:
                 self.sink.push(ctx, f"{name}.{part}", tensor)
         return hidden
 
