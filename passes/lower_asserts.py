@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from rlx.host import arith, ir, memref, tensor
 from rlx.passes.base import Pass, PassFailure, walk
 
-__all__ = ["MESSAGES", "LowerAsserts"]
+__all__ = ["MESSAGES", "LowerAsserts", "messages_of"]
 
 MESSAGES = "rlx.messages"
 """Module attribute: the texts of the checks; status ``i + 1`` says that check ``i`` failed."""
@@ -68,6 +68,13 @@ class LowerAsserts(Pass):
         with op.context:
             texts = ir.ArrayAttr.get([ir.StringAttr.get(text) for text in lowering.messages])
             op.attributes[MESSAGES] = texts
+
+
+def messages_of(module: ir.Module) -> tuple[str, ...]:
+    """The texts of the checks of a module that the pass has run on."""
+    if MESSAGES not in module.operation.attributes:
+        return ()
+    return tuple(ir.StringAttr(text).value for text in module.operation.attributes[MESSAGES])
 
 
 def _name(op: ir.Operation, attribute: str) -> str:

@@ -19,6 +19,7 @@ __all__ = [
     "pass_names",
     "pipeline_class",
     "pipeline_names",
+    "targets",
 ]
 
 _OP_MODULES = [
@@ -35,11 +36,17 @@ _OP_MODULES = [
 ]
 
 _PASSES = {
+    "rlx-fuse-gqa": "rlx.passes.fuse_gqa:FuseGqa",
+    "rlx-expand-copies": "rlx.passes.expand_copies:ExpandCopies",
+    "rlx-export": "rlx.passes.export:Export",
+    "rlx-return-donated": "rlx.passes.return_donated:ReturnDonated",
     "rlx-lower-asserts": "rlx.passes.lower_asserts:LowerAsserts",
     "convert-rlx-to-linalg": "rlx.passes.convert_rlx_to_linalg:ConvertRlxToLinalg",
 }
 
-_PIPELINES: dict[str, str] = {}
+_PIPELINES: dict[str, str] = {
+    "rlx-cpu": "rlx.targets.cpu:CpuPipeline",
+}
 
 
 class PluginError(RuntimeError):
@@ -92,6 +99,12 @@ def pass_names() -> list[str]:
 def pipeline_names() -> list[str]:
     _load_plugins()
     return sorted(_PIPELINES)
+
+
+def targets() -> list[str]:
+    """Where all passes and pipelines live, as ``"module:Class"``."""
+    _load_plugins()
+    return [*_PASSES.values(), *_PIPELINES.values()]
 
 
 def _resolve(target: str) -> Any:

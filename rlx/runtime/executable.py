@@ -1,104 +1,170 @@
 """A compiled function as a Python callable."""
 
 import ctypes
+import difflib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from rlx import dtypes
-from rlx.runtime.errors import ArgumentError
-from rlx.runtime.loader import Loaded, free
+from rlx.runtime.arguments import as_array, describe
+from rlx.runtime.errors import ArgumentError, ExecutionError
+from rlx.runtime.frame import Frame
+from rlx.runtime.loader import Loaded
 from rlx.runtime.program import Program, Spec
 
 __all__ = ["Executable"]
 
 
-class _Buffer:
-    """Memory that compiled code allocated; freed with the last array that looks at it."""
-
-    def __init__(self, address: int):
-        self.address = address
-
-    def __del__(self, free: Any = free) -> None:
-        free(self.address)
-
-
-class _View:
-    """What NumPy needs to look at a part of a buffer."""
-
-    def __init__(self, buffer: _Buffer, interface: dict[str, Any]):
-        self.buffer = buffer
-        self.__array_interface__ = interface
-
-
 class Executable:
-    """A compiled function: arrays in by position or by name, array or tuple of arrays out."""
+    """A compiled function: arrays in, by position or by name; an array or a tuple of arrays out.
 
-    def __init__(self, program: Program):
+    Calls may run in several threads at once; compiled code runs without the interpreter lock.
+    Arguments are never written to, except those that the function declares as updated in place.
+    Results own their memory.
+
+    Attributes:
+        program: the code and its signature.
+        loaded: the code in memory.
+        timings: seconds that each step of the compilation took.
+    """
+
+    def __init__(self, program: Program, loaded: Loaded | None = None):
         self.program = program
-        self._loaded = Loaded(program.object_code)
-        self._function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(
-            self._loaded.address(program.symbol)
-        )
+        self.timings: dict[str, float] = {}
+        self.loaded = loaded or Loaded(program.object_code)
+        address = self.loaded.address(program.symbol)
+        self._function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)
+        self._bound: dict[int, np.ndarray] = {}
+        self._frame = Frame(program, self._bound)
 
-    def __call__(self, *arrays: Any) -> Any:
-        program = self.program
-        if len(arrays) != len(program.arguments):
-            raise ArgumentError(
-                f"'{program.entry}' takes {len(program.arguments)} arguments, got {len(arrays)}"
-            )
-        keep = []
-        descriptors = []
-        for spec, value in zip(program.arguments, arrays, strict=True):
-            array = np.ascontiguousarray(_check(spec, value)).reshape(np.shape(value))
-            keep.append(array)
-            strides = [stride // array.itemsize for stride in array.strides]
-            words = [array.ctypes.data, array.ctypes.data, 0, *array.shape, *strides]
-            descriptors.append((ctypes.c_int64 * len(words))(*words))
-        sizes = [3 + 2 * len(spec.shape) for spec in program.results]
-        out = (ctypes.c_int64 * sum(sizes))()
-        pointers = [
-            ctypes.c_void_p(ctypes.addressof(d)) for d in [*([out] if sizes else []), *descriptors]
-        ]
-        slots = (ctypes.c_void_p * len(pointers))(*[ctypes.addressof(p) for p in pointers])
-        self._function(ctypes.addressof(slots))
-        buffers: dict[int, _Buffer] = {}
-        results = []
-        at = 0
-        for spec, size in zip(program.results, sizes, strict=True):
-            results.append(_result(spec, out[at : at + size], buffers))
-            at += size
+    def __repr__(self) -> str:
+        inputs = ", ".join(map(str, self.inputs))
+        outputs = ", ".join(map(str, self.outputs))
+        return f"<rlx executable '{self.program.entry}': ({inputs}) -> ({outputs})>"
+
+    @property
+    def inputs(self) -> tuple[Spec, ...]:
+        """What a call takes: the arguments that are not bound."""
+        specs = enumerate(self.program.arguments)
+        return tuple(spec for number, spec in specs if number not in self._bound)
+
+    @property
+    def outputs(self) -> tuple[Spec, ...]:
+        """What a call returns."""
+        return self.program.results
+
+    @property
+    def parameters(self) -> tuple[Spec, ...]:
+        """The arguments that :meth:`bind` looks for."""
+        return tuple(spec for spec in self.program.arguments if spec.param)
+
+    def bind(self, parameters: Mapping[str, Any]) -> "Executable":
+        """Fixes the parameters for all later calls, and returns this object.
+
+        Arrays are used as they are, without a copy, where they are contiguous. A packed parameter
+        is put together here, once, from the original ones. Other names are ignored.
+
+        Args:
+            parameters: arrays by name; names that were bound before may be left out.
+
+        Raises:
+            ArgumentError: a parameter is missing or has the wrong type.
+        """
+        bound = dict(self._bound)
+        missing = []
+        for number, spec in enumerate(self.program.arguments):
+            if not spec.param:
+                continue
+            if spec.name in parameters:
+                bound[number] = as_array(spec, parameters[spec.name])
+            elif spec.parts and all(part in parameters for part in spec.parts):
+                bound[number] = _pack(spec, [parameters[part] for part in spec.parts])
+            elif number not in bound:
+                missing += [p for p in spec.parts if p not in parameters] or [spec.name]
+        if missing:
+            raise ArgumentError(f"missing parameters: {', '.join(missing)}")
+        self._frame = Frame(self.program, bound)
+        self._bound = bound
+        return self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        results = self._call(args, kwargs)
+        if not results:
+            return None
         return results[0] if len(results) == 1 else tuple(results)
 
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Like a call, with inputs and results by name."""
+        results = self._call((), inputs)
+        return {spec.name: value for spec, value in zip(self.outputs, results, strict=True)}
 
-def _check(spec: Spec, value: Any) -> np.ndarray:
-    array = np.asarray(value)
-    expected = dtypes.NAMES[spec.dtype]
-    if array.dtype != expected:
-        raise ArgumentError(f"argument '{spec.name}' expects {spec.type}, but got {array.dtype}")
-    if array.ndim != len(spec.shape) or any(
-        want not in (None, got) for want, got in zip(spec.shape, array.shape, strict=True)
-    ):
-        raise ArgumentError(f"argument '{spec.name}' expects {spec.type}, but got {array.shape}")
-    return array
+    def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
+        frame, bound = self._frame, self._bound
+        arrays = self._arrange(args, kwargs, bound)
+        self._check_overlap(arrays, bound)
+        memory = frame.fill(arrays)
+        self._function(memory.ctypes.data)
+        owned = frame.results(memory)
+        if status := frame.status(memory):
+            raise ExecutionError(self.program.messages[status - 1])
+        returned = iter(owned)
+        return [
+            next(returned) if spec.alias is None else arrays[spec.alias]
+            for spec in self.program.results
+        ]
+
+    def _arrange(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], bound: dict[int, np.ndarray]
+    ) -> dict[int, np.ndarray]:
+        """The arguments of a call by number, as arrays."""
+        free = [n for n in range(len(self.program.arguments)) if n not in bound]
+        specs = self.program.arguments
+        if len(args) > len(free):
+            raise ArgumentError(
+                f"'{self.program.entry}' expects {len(free)} arguments, but found {len(args)}"
+            )
+        values = dict(zip(free, args, strict=False))
+        if kwargs:
+            numbers = {specs[number].name: number for number in free}
+            for name, value in kwargs.items():
+                if name not in numbers:
+                    near = difflib.get_close_matches(name, numbers, 1)
+                    hint = f"; did you mean '{near[0]}'?" if near else ""
+                    raise ArgumentError(f"'{self.program.entry}' has no argument '{name}'{hint}")
+                if numbers[name] in values:
+                    raise ArgumentError(f"argument '{name}' is given twice")
+                values[numbers[name]] = value
+        if len(values) < len(free):
+            missing = [str(specs[number]) for number in free if number not in values]
+            raise ArgumentError(f"'{self.program.entry}': missing arguments: {', '.join(missing)}")
+        return {number: as_array(specs[number], value) for number, value in values.items()}
+
+    def _check_overlap(self, arrays: dict[int, np.ndarray], bound: dict[int, np.ndarray]) -> None:
+        """What is updated in place must not be visible through another argument."""
+        specs = self.program.arguments
+        for number, array in arrays.items():
+            if not specs[number].writable:
+                continue
+            for other, seen in [*arrays.items(), *bound.items()]:
+                if other != number and np.may_share_memory(array, seen):
+                    raise ArgumentError(
+                        f"argument '{specs[number].name}' is updated in place, but shares memory "
+                        f"with argument '{specs[other].name}'"
+                    )
 
 
-def _result(spec: Spec, words: list[int], buffers: dict[int, _Buffer]) -> np.ndarray:
-    rank = len(spec.shape)
-    allocated, aligned, offset = words[:3]
-    shape, strides = words[3 : 3 + rank], words[3 + rank :]
-    dtype = dtypes.NAMES[spec.dtype]
-    buffer = (
-        buffers.setdefault(allocated, _Buffer(allocated))
-        if allocated not in buffers
-        else buffers[allocated]
-    )
-    plain = np.dtype(f"u{dtype.itemsize}")
-    interface = {
-        "version": 3,
-        "shape": tuple(shape),
-        "typestr": plain.str,
-        "data": (aligned + offset * dtype.itemsize, False),
-        "strides": tuple(s * dtype.itemsize for s in strides),
-    }
-    return np.asarray(_View(buffer, interface)).view(dtype)
+def _pack(spec: Spec, values: list[Any]) -> np.ndarray:
+    """One array from the parts of a packed parameter."""
+    axis = spec.parts_axis
+    shape = tuple(None if at == axis else size for at, size in enumerate(spec.shape))
+    arrays = [
+        as_array(Spec(name, spec.dtype, shape), value)
+        for name, value in zip(spec.parts, values, strict=True)
+    ]
+    try:
+        packed = np.concatenate(arrays, axis)
+    except ValueError:
+        parts = ", ".join(f"{n}: {describe(a)}" for n, a in zip(spec.parts, arrays, strict=True))
+        raise ArgumentError(f"parameter '{spec.name}': cannot pack {parts}") from None
+    return as_array(spec, packed)

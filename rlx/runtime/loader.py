@@ -4,39 +4,54 @@ import ctypes
 import ctypes.util
 import threading
 from collections.abc import Callable
+from typing import Any
 
-import llvmlite.binding as llvm
-
+from rlx.runtime.elf import undefined_symbols
 from rlx.runtime.errors import LoadError
 
 __all__ = ["Loaded", "free"]
 
 _lock = threading.Lock()
-_ready = False
+_llvm: Any = None
 
 _libc = ctypes.CDLL(None)
-free: Callable[[int], None] = _libc.free
 _libc.free.argtypes = [ctypes.c_void_p]
 _libc.free.restype = None
+free: Callable[[int], None] = _libc.free
+"""Frees what compiled code has allocated."""
 
 
-def _prepare() -> None:
-    global _ready
-    if not _ready:
+def _backend() -> Any:
+    global _llvm
+    if _llvm is None:
+        import llvmlite.binding as llvm
+
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
-        libm = ctypes.util.find_library("m")
-        if libm:
+        if libm := ctypes.util.find_library("m"):
             llvm.load_library_permanently(libm)
-        _ready = True
+        _llvm = llvm
+    return _llvm
 
 
 class Loaded:
-    """An object file in memory, ready to run. Keep it alive as long as its functions."""
+    """An object file in memory, ready to run. Keep it alive as long as its functions.
+
+    Raises:
+        LoadError: it is damaged, or needs a function that this process does not have.
+    """
 
     def __init__(self, object_code: bytes):
+        try:
+            needed = undefined_symbols(object_code)
+        except ValueError as error:
+            raise LoadError(f"the compiled code cannot be loaded: {error}") from None
         with _lock:
-            _prepare()
+            llvm = _backend()
+            # LLVM would end the process at the first one that it does not find.
+            needed.discard("_GLOBAL_OFFSET_TABLE_")
+            if absent := sorted(name for name in needed if not llvm.address_of_symbol(name)):
+                raise LoadError(f"the compiled code needs unknown functions: {', '.join(absent)}")
             try:
                 machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
                 self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)

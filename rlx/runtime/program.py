@@ -12,7 +12,7 @@ class Spec:
     """One argument or result of a compiled function.
 
     Attributes:
-        name: its `rlx.name`; "" for a result or argument without one.
+        name: its `rlx.name`, or ``arg0``, ``result0`` and so on.
         dtype: MLIR's spelling of the element type, such as ``"bf16"``.
         shape: its dimensions; None for a dynamic one. A scalar has none.
         scalar: whether the function has it as a scalar and not as a tensor.
@@ -20,6 +20,7 @@ class Spec:
         parts: names of the original parameters that a packed parameter concatenates.
         parts_axis: the axis along which they are concatenated.
         writable: whether the function may write into the caller's array.
+        alias: of a result, the number of the argument whose array it is after the call.
     """
 
     name: str
@@ -30,14 +31,18 @@ class Spec:
     parts: tuple[str, ...] = ()
     parts_axis: int = 0
     writable: bool = False
+    alias: int | None = None
 
     @property
     def type(self) -> str:
-        """The MLIR type it stands for, for messages."""
+        """The MLIR type it stands for."""
         if self.scalar:
             return self.dtype
         dims = "".join("?x" if dim is None else f"{dim}x" for dim in self.shape)
         return f"tensor<{dims}{self.dtype}>"
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.type}"
 
     @staticmethod
     def from_json(fields: dict[str, Any]) -> "Spec":
@@ -51,10 +56,12 @@ class Program:
     Attributes:
         object_code: a relocatable object file.
         entry: the function's name in the source.
-        symbol: what to call in the object file: ``void(void **slots)``.
+        symbol: what to call in the object file, ``void(void **slots)``; see
+            :mod:`rlx.runtime.frame` for the slots.
         arguments: the function's arguments, in order.
         results: the function's results, in order.
-        messages: texts of the run-time checks; status ``i + 1`` means that check ``i`` failed.
+        messages: texts of the run-time checks: status ``i + 1`` says that check ``i`` failed.
+            Without any, the code takes no status.
     """
 
     object_code: bytes

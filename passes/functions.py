@@ -1,0 +1,38 @@
+"""What passes and the compiler ask of `func.func`."""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from rlx.host import func, ir
+
+__all__ = ["Attributes", "attributes_of", "functions", "is_public", "set_attributes"]
+
+Attributes: TypeAlias = dict[str, ir.Attribute]
+
+
+def functions(module: ir.Module | ir.Operation) -> list[func.FuncOp]:
+    """The functions of a module, nested modules left out."""
+    block = module.operation.regions[0].blocks[0]
+    return [op for op in block.operations if isinstance(op, func.FuncOp)]
+
+
+def is_public(function: func.FuncOp) -> bool:
+    if "sym_visibility" not in function.attributes:
+        return True
+    return ir.StringAttr(function.attributes["sym_visibility"]).value == "public"
+
+
+def attributes_of(function: func.FuncOp, what: str) -> list[Attributes]:
+    """The attributes of each argument (``what="arg_attrs"``) or result (``what="res_attrs"``)."""
+    type_ = function.type
+    count = len(type_.inputs if what == "arg_attrs" else type_.results)
+    if what not in function.attributes:
+        return [{} for _ in range(count)]
+    return [{a.name: a.attr for a in entry} for entry in ir.ArrayAttr(function.attributes[what])]
+
+
+def set_attributes(function: func.FuncOp, what: str, values: Sequence[Attributes]) -> None:
+    """The counterpart of :func:`attributes_of`."""
+    with function.operation.context:
+        entries = ir.ArrayAttr.get([ir.DictAttr.get(value) for value in values])
+        function.attributes[what] = entries

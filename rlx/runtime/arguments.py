@@ -1,0 +1,82 @@
+"""What callers pass, as arrays that compiled code can read."""
+
+from typing import Any
+
+import numpy as np
+
+from rlx import dtypes
+from rlx.runtime.dlpack import from_dlpack
+from rlx.runtime.errors import ArgumentError
+from rlx.runtime.program import Spec
+
+__all__ = ["as_array", "describe"]
+
+_SPELLING = {dtype: name for name, dtype in dtypes.NAMES.items()}
+_KINDS = {bool: "b", int: "iu", float: "fV"}  # bfloat16 is of kind V
+
+
+def as_array(spec: Spec, value: Any) -> np.ndarray:
+    """``value`` as a contiguous array of exactly the type that ``spec`` says.
+
+    NumPy arrays, NumPy scalars, nested lists and everything with ``__dlpack__`` will do; a Python
+    number will do for a scalar or a tensor without dimensions. Copies only what is not contiguous.
+
+    Raises:
+        ArgumentError: names the argument, what was expected and what was found.
+    """
+    expected = dtypes.NAMES[spec.dtype]
+    try:
+        array = _to_numpy(spec, value, expected)
+    except ArgumentError as error:
+        raise ArgumentError(f"argument '{spec.name}': {error}") from None
+    fits = array.dtype == expected and array.ndim == len(spec.shape)
+    if not fits or any(
+        want is not None and want != got for want, got in zip(spec.shape, array.shape, strict=True)
+    ):
+        raise ArgumentError(
+            f"argument '{spec.name}': expected {spec.type}, but found {describe(array)}"
+        )
+    if array.flags.c_contiguous and array.flags.aligned:
+        usable = array
+    elif spec.writable:
+        raise ArgumentError(
+            f"argument '{spec.name}' is updated in place, so it must be contiguous and aligned"
+        )
+    else:
+        usable = np.array(array, order="C")
+    if spec.writable and not usable.flags.writeable:
+        raise ArgumentError(
+            f"argument '{spec.name}' is updated in place, but the array is read-only"
+        )
+    return usable
+
+
+def _to_numpy(spec: Spec, value: Any, expected: np.dtype) -> np.ndarray:
+    if isinstance(value, np.ndarray):
+        return value
+    if isinstance(value, bool | int | float):
+        if spec.shape:
+            raise ArgumentError(f"expected {spec.type}, but found a number")
+        kinds = _KINDS.get(type(value), "")
+        if expected.kind not in kinds and not (type(value) is int and expected.kind in "fV"):
+            raise ArgumentError(f"expected {spec.type}, but found {value!r}")
+        try:
+            return np.array(value, expected)
+        except OverflowError:
+            raise ArgumentError(f"expected {spec.type}, but {value} does not fit") from None
+    if hasattr(value, "__dlpack__") and not isinstance(value, np.generic):
+        return from_dlpack(value)
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"expected {spec.type}, but found {type(value).__name__}: {error}"
+        ) from None
+
+
+def describe(array: np.ndarray) -> str:
+    """An array's type, in MLIR's words where it has any."""
+    name = _SPELLING.get(array.dtype)
+    if name is None or not array.dtype.isnative:
+        return f"an array of {array.dtype} with shape {array.shape}"
+    return Spec("", name, array.shape).type

@@ -1,0 +1,169 @@
+"""The memory that passes arguments to compiled code and brings results back.
+
+Compiled code is called with one pointer, to a list of slots. Slot i leads to argument i: to the
+value of a scalar, or to a pointer to the descriptor of a buffer. A descriptor holds the address to
+free, the address of the data, an offset, the sizes and the strides, each in 64 bits. With run-time
+checks there is one more argument, a buffer that holds the status. A single scalar result comes back
+through one more slot at the end; all other results come back as one C structure, through one more
+slot at the start.
+"""
+
+import ctypes
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rlx import dtypes
+from rlx.runtime.loader import free
+from rlx.runtime.program import Program, Spec
+
+__all__ = ["Frame"]
+
+
+class Frame:
+    """Where everything lies in the memory of a call. Immutable; one call uses one copy."""
+
+    def __init__(self, program: Program, bound: Mapping[int, np.ndarray]):
+        self._bound = dict(bound)
+        words = 0
+
+        def take(count: int) -> int:
+            nonlocal words
+            words += count
+            return words - count
+
+        results = [spec for spec in program.results if spec.alias is None]
+        slots = len(program.arguments) + bool(program.messages) + bool(results)
+        self._slots = take(slots)
+        pointers: list[tuple[int, int]] = []  # (word, word it points to)
+
+        at = self._slots
+        returned_in_slot = len(results) == 1 and results[0].scalar
+        if results and not returned_in_slot:
+            pointers.append((at, cell := take(1)))
+            offsets, size = _structure(results)
+            pointers.append((cell, start := take(size)))
+            self._results = [8 * start + offset for offset in offsets]
+            at += 1
+        self._arguments: list[int] = []
+        for spec in program.arguments:
+            if spec.scalar:
+                place = take(1)
+                pointers.append((at, place))
+            else:
+                pointers.append((at, cell := take(1)))
+                pointers.append((cell, place := take(3 + 2 * len(spec.shape))))
+            self._arguments.append(place)
+            at += 1
+        self._status = None
+        if program.messages:
+            self._status = take(1)
+            pointers.append((at, cell := take(1)))
+            pointers.append((cell, place := take(5)))
+            pointers += [(place, self._status), (place + 1, self._status)]
+            at += 1
+        if returned_in_slot:
+            place = take(1)
+            pointers.append((at, place))
+            self._results = [8 * place]
+        if not results:
+            self._results = []
+
+        self._specs = program.arguments
+        self._returned = results
+        self._template = np.zeros(words, np.int64)
+        self._pointers = np.array([word for word, _ in pointers], np.intp)
+        self._template[self._pointers] = [8 * target for _, target in pointers]
+        if self._status is not None:
+            self._template[place + 3 : place + 5] = 1
+        for number, array in self._bound.items():
+            self._put(self._template, number, array)
+
+    def _put(self, memory: np.ndarray, number: int, array: np.ndarray) -> None:
+        place = self._arguments[number]
+        if self._specs[number].scalar:
+            raw = memory[place : place + 1].view(np.uint8)
+            raw[: array.itemsize] = np.frombuffer(array.tobytes(), np.uint8)
+            return
+        address = array.ctypes.data
+        strides = [stride // array.itemsize for stride in array.strides]
+        memory[place : place + 3 + 2 * array.ndim] = [address, address, 0, *array.shape, *strides]
+
+    def fill(self, arrays: Mapping[int, np.ndarray]) -> np.ndarray:
+        """The memory for one call with these arguments by number, added to the bound ones."""
+        memory = self._template.copy()
+        memory[self._pointers] += memory.ctypes.data
+        for number, array in arrays.items():
+            self._put(memory, number, array)
+        return memory
+
+    def status(self, memory: np.ndarray) -> int:
+        """The number of the check that failed; 0 for none."""
+        return 0 if self._status is None else int(memory[self._status])
+
+    def results(self, memory: np.ndarray) -> list[Any]:
+        """The results of a call, which own their memory. Call it exactly once after each call."""
+        raw = memory.ctypes.data
+        buffers: dict[int, _Buffer] = {}
+        found = []
+        for spec, offset in zip(self._returned, self._results, strict=True):
+            dtype = dtypes.NAMES[spec.dtype]
+            if spec.scalar:
+                value = ctypes.string_at(raw + offset, dtype.itemsize)
+                found.append(np.frombuffer(value, dtype)[0])
+            else:
+                found.append(_array(spec, dtype, memory, offset // 8, buffers))
+        return found
+
+
+def _structure(results: list[Spec]) -> tuple[list[int], int]:
+    """Offsets in bytes of the members of a C structure, and its size in words."""
+    offsets = []
+    end = 0
+    for spec in results:
+        size = dtypes.NAMES[spec.dtype].itemsize
+        align = size if spec.scalar else 8
+        start = -(-end // align) * align
+        offsets.append(start)
+        end = start + (size if spec.scalar else 8 * (3 + 2 * len(spec.shape)))
+    return offsets, -(-end // 8)
+
+
+class _Buffer:
+    """Memory that compiled code allocated; freed with the last array that looks at it."""
+
+    def __init__(self, address: int):
+        self.address = address
+
+    def __del__(self, free: Any = free) -> None:
+        free(self.address)
+
+
+class _View:
+    """A part of a buffer, in NumPy's terms."""
+
+    def __init__(self, buffer: _Buffer, interface: dict[str, Any]):
+        self.buffer = buffer
+        self.__array_interface__ = interface
+
+
+def _array(
+    spec: Spec, dtype: np.dtype, memory: np.ndarray, at: int, buffers: dict[int, _Buffer]
+) -> np.ndarray:
+    rank = len(spec.shape)
+    allocated, aligned, offset, *rest = memory[at : at + 3 + 2 * rank].tolist()
+    # Two results may be one buffer.
+    if allocated not in buffers:
+        buffers[allocated] = _Buffer(allocated)
+    shape = tuple(rest[:rank])
+    if 0 in shape:
+        return np.empty(shape, dtype)
+    interface = {
+        "version": 3,
+        "shape": shape,
+        "typestr": dtype.str,
+        "data": (aligned + offset * dtype.itemsize, False),
+        "strides": tuple(stride * dtype.itemsize for stride in rest[rank:]),
+    }
+    return np.asarray(_View(buffers[allocated], interface)).view(dtype)

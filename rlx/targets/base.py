@@ -1,0 +1,79 @@
+"""What a target is, and how to get one by name."""
+
+import abc
+import difflib
+import importlib
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rlx import options
+from rlx.host import ir
+
+__all__ = ["Stage", "Target", "TargetError", "get"]
+
+_TARGETS = {"cpu": "rlx.targets.cpu:CpuTarget"}
+
+
+class TargetError(ValueError):
+    """There is no such target, or its options are wrong."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of the way down, after which the IR has a name.
+
+    Attributes:
+        name: what the IR is called afterwards, as in ``rlx-run --emit=linalg``.
+        pipeline: the passes that lead there from the stage before.
+    """
+
+    name: str
+    pipeline: str
+
+
+@dataclass(frozen=True)
+class Target(abc.ABC):
+    """A machine to compile for. Its fields are its options."""
+
+    name: ClassVar[str] = ""
+
+    @abc.abstractmethod
+    def stages(self) -> tuple[Stage, ...]:
+        """The way from rlx ops to code, in order; the first stage is named ``"rlx"``."""
+
+    @abc.abstractmethod
+    def machine(self) -> str:
+        """What distinguishes the machine that the code will run on."""
+
+    @abc.abstractmethod
+    def object_code(self, module: ir.Module, function: str) -> bytes:
+        """Machine code for a module that has passed all stages, with ``function`` as its entry."""
+
+    @property
+    def key(self) -> str:
+        """Two targets with equal keys produce the same code."""
+        stages = ";".join(f"{stage.name}={stage.pipeline}" for stage in self.stages())
+        return f"{self.name}{options.render(self)} {self.machine()} {stages}"
+
+
+def get(target: str | Target) -> Target:
+    """A target from text such as ``"cpu"`` or ``"cpu{opt-level=2}"``.
+
+    Raises:
+        TargetError: the name or an option is unknown.
+    """
+    if isinstance(target, Target):
+        return target
+    name, brace, text = target.partition("{")
+    if name not in _TARGETS:
+        near = difflib.get_close_matches(name, _TARGETS, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(_TARGETS))}"
+        raise TargetError(f"unknown target '{name}'; {hint}")
+    if brace and not text.endswith("}"):
+        raise TargetError(f"target '{target}': '{{' is never closed")
+    module, _, attribute = _TARGETS[name].partition(":")
+    cls = getattr(importlib.import_module(module), attribute)
+    try:
+        return options.parse(cls, text.removesuffix("}"), name)
+    except options.OptionError as error:
+        raise TargetError(str(error)) from None

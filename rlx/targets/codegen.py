@@ -1,0 +1,70 @@
+"""The LLVM dialect to machine code.
+
+LLVM ends the process when it meets what it cannot handle, so a module is looked at first: only ops
+of the LLVM dialect, and no external function but those of the C runtime and the math library.
+"""
+
+import tempfile
+from pathlib import Path
+
+from rlx.diagnostics import CompileError, Diagnostic, capture, format_location
+from rlx.host import execution_engine, ir
+from rlx.passes.base import walk
+
+__all__ = ["EXTERNAL_FUNCTIONS", "object_code"]
+
+_MATH = """
+    acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh erf erfc exp exp2 expm1
+    fabs floor fma fmod log log10 log1p log2 pow rint round roundeven sin sinh sqrt tan tanh trunc
+"""
+
+EXTERNAL_FUNCTIONS = frozenset(
+    ["aligned_alloc", "free", "malloc", "memcpy", "memmove", "memset"]
+    + [name + suffix for name in _MATH.split() for suffix in ("", "f")]
+)
+"""What compiled code may call outside of itself."""
+
+
+def object_code(module: ir.Module, function: str, opt_level: int) -> bytes:
+    """A relocatable object file for this machine.
+
+    Args:
+        module: a module in the LLVM dialect; not changed.
+        function: one of its functions that has a C interface.
+        opt_level: LLVM's optimisation level, 0 to 3.
+
+    Raises:
+        CompileError: the module holds something else, or LLVM refuses it.
+    """
+    _check(module)
+    with tempfile.TemporaryDirectory(prefix="rlx-") as folder, capture(module.context) as found:
+        path = Path(folder, "code.o")
+        try:
+            engine = execution_engine.ExecutionEngine(
+                module, opt_level=opt_level, enable_object_dump=True, enable_pic=True
+            )
+            engine.raw_lookup(f"_mlir_ciface_{function}")
+            engine.dump_to_object_file(str(path))
+        except (RuntimeError, ir.MLIRError) as error:
+            raise CompileError(f"LLVM: {error}", tuple(found.entries)) from None
+        if not path.exists():
+            raise CompileError("LLVM made no code", tuple(found.entries))
+        return path.read_bytes()
+
+
+def _check(module: ir.Module) -> None:
+    found = []
+    for op in walk(module.operation):
+        name = op.operation.name
+        if not name.startswith("llvm.") and name != "builtin.module":
+            found.append(_error(op, f"'{name}' op has no lowering for the CPU"))
+        elif name == "llvm.func" and len(op.operation.regions[0].blocks) == 0:
+            symbol = ir.StringAttr(op.attributes["sym_name"]).value
+            if symbol not in EXTERNAL_FUNCTIONS and not symbol.startswith("llvm."):
+                found.append(_error(op, f"function '{symbol}' is declared but has no body"))
+    if found:
+        raise CompileError("the module cannot be compiled for the CPU", tuple(found))
+
+
+def _error(op: ir.OpView, message: str) -> Diagnostic:
+    return Diagnostic("error", format_location(op.location), message)

@@ -1,0 +1,103 @@
+"""The CPU this process runs on."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from rlx.host import ir
+from rlx.options import option
+from rlx.passes.base import Pipeline
+from rlx.targets import codegen
+from rlx.targets.base import Stage, Target
+
+__all__ = ["CpuPipeline", "CpuTarget", "host_features"]
+
+_FUSED = "canonicalize,cse"
+
+_LINALG = (
+    "convert-rlx-to-linalg,"
+    "func.func(lift-cf-to-scf),"
+    "resolve-ranked-shaped-type-result-dims,"
+    "canonicalize,cse"
+)
+
+# Results of branches get plain layouts only if no tensor.empty is left to bufferization itself.
+_BUFFERIZED = (
+    "rlx-export,"
+    "rlx-lower-asserts,"
+    "canonicalize,cse,"
+    "eliminate-empty-tensors,"
+    "empty-tensor-to-alloc-tensor,"
+    "one-shot-bufferize{bufferize-function-boundaries "
+    "function-boundary-type-conversion=identity-layout-map},"
+    "rlx-return-donated,"
+    "canonicalize,cse,"
+    "buffer-deallocation-pipeline,"
+    "convert-bufferization-to-memref,"
+    "canonicalize,cse"
+)
+
+# LLVM knows that aligned_alloc returns fresh memory; MLIR's default, malloc and pointer
+# arithmetic, hides it.
+_LLVM = (
+    "rlx-expand-copies,"
+    "func.func(convert-linalg-to-loops),"
+    "fold-memref-alias-ops,"
+    "convert-scf-to-cf,"
+    "expand-strided-metadata,"
+    "lower-affine,"
+    "arith-expand{{include-bf16={expand_bf16}}},"
+    "convert-math-to-llvm,"
+    "convert-math-to-libm,"
+    "finalize-memref-to-llvm{{use-aligned-alloc=true}},"
+    "convert-to-llvm,"
+    "reconcile-unrealized-casts,"
+    "canonicalize,cse"
+)
+
+
+@cache
+def _host() -> tuple[str, dict[str, bool]]:
+    import llvmlite.binding as llvm
+
+    return llvm.get_host_cpu_name(), dict(llvm.get_host_cpu_features())
+
+
+def host_features() -> frozenset[str]:
+    """The instruction set extensions of this machine, in LLVM's spelling."""
+    return frozenset(name for name, present in _host()[1].items() if present)
+
+
+@dataclass(frozen=True)
+class CpuTarget(Target):
+    """Code for the CPU of this machine, with all of its instruction set extensions."""
+
+    name = "cpu"
+
+    opt_level: Literal["0", "1", "2", "3"] = option("3", "LLVM's optimisation level")
+
+    def stages(self) -> tuple[Stage, ...]:
+        native = "avx512bf16" in host_features()
+        return (
+            Stage("rlx", ""),
+            Stage("fused", _FUSED),
+            Stage("linalg", _LINALG),
+            Stage("bufferized", _BUFFERIZED),
+            Stage("llvm", _LLVM.format(expand_bf16=str(not native).lower())),
+        )
+
+    def object_code(self, module: ir.Module, function: str) -> bytes:
+        return codegen.object_code(module, function, int(self.opt_level))
+
+    def machine(self) -> str:
+        return f"{_host()[0]} {' '.join(sorted(host_features()))}"
+
+
+@dataclass(frozen=True)
+class CpuPipeline(Pipeline):
+    """The way from rlx ops to the LLVM dialect, for the CPU of this machine."""
+
+    name = "rlx-cpu"
+
+    def text(self) -> str:
+        return ",".join(stage.pipeline for stage in CpuTarget().stages() if stage.pipeline)
