@@ -122,7 +122,7 @@ class Attr:
         if self.kind is float and isinstance(attribute, ir.FloatAttr):
             return attribute.value
         if self.kind is str and isinstance(attribute, ir.StringAttr):
-            return attribute.value
+            return attribute.value_bytes.decode(errors="backslashreplace")
         raise Invalid(f"attribute '{self.name}' must be {self.spelling}, but got {attribute}")
 
     def encode(self, value: Scalar) -> ir.Attribute:
@@ -412,7 +412,11 @@ def _check_operand_count(op: Any) -> None:
 
 def _check_types(op: Any) -> None:
     """Operands and result must be ranked tensors in the plain layout."""
-    named = [(f"operand #{i}", value) for i, value in enumerate(op.operation.operands)]
+    named = []
+    for declared in op.OPERANDS:
+        value = getattr(op, declared.name)
+        group = value if isinstance(value, list) else [value]
+        named += [(declared.name, member) for member in group if member is not None]
     for name, value in (*named, ("result", op.operation.results[0])):
         if not isinstance(value.type, ir.RankedTensorType) or value.type.encoding is not None:
             raise Invalid(f"expects {name} to be a ranked tensor, but got {value.type}")

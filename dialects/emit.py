@@ -247,6 +247,9 @@ def _split(values: Sequence[Size]) -> tuple[list[ir.Value], list[int]]:
 
 def extract_slice(source: ir.Value, offsets: Sequence[Size], shape: Sequence[Size]) -> ir.Value:
     """A unit-stride slice of the same rank."""
+    if 0 in shape:
+        # Nothing to read, and no offset is valid on an axis without elements.
+        return empty(shape, source.type.element_type)
     dynamic_offsets, static_offsets = _split(offsets)
     dynamic_sizes, static_sizes = _split(shape)
     type = ir.RankedTensorType.get(static_sizes, source.type.element_type)
@@ -258,6 +261,8 @@ def extract_slice(source: ir.Value, offsets: Sequence[Size], shape: Sequence[Siz
 
 def insert_slice(source: ir.Value, into: ir.Value, offsets: Sequence[Size]) -> ir.Value:
     """``into`` with ``source`` written at ``offsets``, unit stride."""
+    if 0 in source.type.shape:
+        return into
     dynamic_offsets, static_offsets = _split(offsets)
     dynamic_sizes, static_sizes = _split(sizes(source))
     ones: list[Any] = [1] * into.type.rank

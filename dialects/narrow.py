@@ -6,7 +6,7 @@ import numpy as np
 
 from rlx.dialects import emit
 from rlx.dialects.base import Attr, Invalid, Operand, Result, RlxOp
-from rlx.dialects.types import expect_type, normalized_axis, with_dim
+from rlx.dialects.types import LARGEST, expect_type, normalized_axis, with_dim
 from rlx.host import arith, ir
 
 __all__ = ["NarrowOp", "narrow"]
@@ -39,9 +39,10 @@ class NarrowOp(RlxOp, name="narrow"):
                 f"expects start >= 0 and length >= 1, but got start {self.start} and "
                 f"length {self.length}"
             )
-        if not source.is_dynamic_dim(axis) and self.start + self.length > source.shape[axis]:
+        size = LARGEST if source.is_dynamic_dim(axis) else source.shape[axis]
+        if self.start + self.length > size:
             raise Invalid(
-                f"expects start + length <= {source.shape[axis]} on axis {axis}, but got "
+                f"expects start + length <= {size} on axis {axis}, but got "
                 f"{self.start} + {self.length}"
             )
         expect_type(self.operation.results[0].type, with_dim(source, axis, self.length))

@@ -9,6 +9,7 @@ from rlx.host import ir
 
 __all__ = [
     "DYNAMIC",
+    "LARGEST",
     "accumulator_type",
     "compatible",
     "expect_axes",
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 DYNAMIC: int = ir.ShapedType.get_dynamic_size()
+LARGEST: int = 2**63 - 1
 
 
 def is_static(size: int) -> bool:
@@ -74,6 +76,13 @@ def normalized_axis(axis: int, rank: int) -> int:
 
 
 def with_shape(type: ir.RankedTensorType, shape: Sequence[int]) -> ir.RankedTensorType:
+    """``type`` with other sizes.
+
+    Raises:
+        Invalid: a size is larger than MLIR can hold.
+    """
+    if max(shape, default=0) > LARGEST:
+        raise Invalid(f"expects sizes up to {LARGEST}, but got {max(shape)}")
     return ir.RankedTensorType.get(list(shape), type.element_type)
 
 
