@@ -44,6 +44,14 @@ _HARMLESS = {
     "use_cache",
 }
 
+# Fields of models that no recipe here describes; switched off they say nothing.
+_HARMLESS_WHEN_FALSE = {
+    "add_cross_attention",
+    "is_encoder_decoder",
+    "tie_encoder_decoder",
+    "use_sliding_window",
+}
+
 _KIND_NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
 
 
@@ -137,7 +145,8 @@ class HfConfig:
         """
         for name, value in self.fields.items():
             known = name in self._read or name in _HARMLESS or name.startswith("_")
-            if not known and value is not None and value is not False:
+            off = value is None or (value is False and name in _HARMLESS_WHEN_FALSE)
+            if not known and not off:
                 near = difflib.get_close_matches(name, sorted(self._read), 1, cutoff=0.8)
                 hint = f"; did you mean '{near[0]}'?" if near else ""
                 raise self.error(
