@@ -18,13 +18,25 @@ ROOMS = {
     "registry": {"host", "options"},
     "dialects": FOUNDATION,
     "passes": {*FOUNDATION, "dialects"},
-    "pipeline": {*FOUNDATION, "passes"},
+    "pipeline_text": {*FOUNDATION, "passes", "upstream"},
+    "upstream": {"host"},
+    "pipeline": {*FOUNDATION, "passes", "pipeline_text", "upstream"},
     "schedules": {*FOUNDATION, "dialects", "passes"},
     "targets": {*FOUNDATION, "dialects", "passes", "schedules", "pipeline"},
     "flow": {*FOUNDATION, "dialects", "runtime"},
     "runtime": {"host", "dtypes"},
-    "compiler": {*FOUNDATION, "dialects", "passes", "pipeline", "schedules", "targets", "runtime"},
+    "compiler": {
+        *FOUNDATION,
+        "dialects",
+        "passes",
+        "pipeline",
+        "schedules",
+        "targets",
+        "runtime",
+        "fingerprint",
+    },
     "models": {*FOUNDATION, "flow", "runtime", "compiler"},
+    "fingerprint": {"host", "registry"},
     "tools": None,  # everything
 }
 
