@@ -1,6 +1,5 @@
 """`rlx.load_model`: a checkpoint directory in Hugging Face layout to a model that runs."""
 
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from rlx.flow import BuiltModel, CastWeights, ModelFlow, SafetensorsWeights, Wei
 from rlx.flow.errors import ConfigError, FlowError, WeightError
 from rlx.flow.recipes import DecoderConfig, HfConfig, decoder_flow, read_config
 from rlx.host import ir
+from rlx.runtime import Executable
 
 __all__ = ["Model", "load_model"]
 
@@ -127,7 +127,7 @@ class Model:
         self._prefix = prefix
         self._head_prefix = head_prefix
         self.max_positions = _max_positions(config, max_positions)
-        self._executables: dict[tuple[bool, bool], Any] = {}
+        self._executables: dict[tuple[bool, bool], Executable] = {}
 
     def make_flow(self, *, masked: bool = False, taps: bool = False) -> ModelFlow:
         """See :func:`rlx.flow.recipes.decoder_flow`."""
@@ -221,7 +221,7 @@ class Model:
 
     def _run(
         self, input_ids: Any, attention_mask: Any, position_ids: Any, *, taps: bool
-    ) -> Sequence[np.ndarray]:
+    ) -> list[np.ndarray]:
         ids = _integers("input_ids", input_ids)
         if ids.ndim != 2 or ids.size == 0:
             raise ValueError(f"expected input_ids [B, S], not empty, got shape {list(ids.shape)}")
@@ -235,13 +235,12 @@ class Model:
                 f"expected at most {self.max_positions} tokens per sequence, got {ids.shape[1]}; "
                 "load the model with a larger max_positions"
             )
-        arrays = [ids]
+        inputs = {"input_ids": ids}
         masked = attention_mask is not None or position_ids is not None
         if masked:
-            arrays += [self._mask(attention_mask, ids), self._positions(position_ids, ids)]
-        executable, parameters = self._executable(masked, taps)
-        results = executable(*arrays, *parameters)
-        return results if isinstance(results, tuple) else (results,)
+            inputs["attention_mask"] = self._mask(attention_mask, ids)
+            inputs["position_ids"] = self._positions(position_ids, ids)
+        return list(self._executable(masked, taps).run(inputs).values())
 
     def _mask(self, mask: Any, ids: np.ndarray) -> np.ndarray:
         if mask is None:
@@ -270,12 +269,11 @@ class Model:
             )
         return np.ascontiguousarray(np.broadcast_to(array, ids.shape))
 
-    def _executable(self, masked: bool, taps: bool) -> tuple[Any, list[np.ndarray]]:
+    def _executable(self, masked: bool, taps: bool) -> Executable:
         if (masked, taps) not in self._executables:
             plain = not masked and not taps
             built = self.built if plain else self.build(self.make_flow(masked=masked, taps=taps))
-            executable = compile(built, self.target)
-            self._executables[masked, taps] = executable, list(built.parameters.values())
+            self._executables[masked, taps] = compile(built, self.target)
         return self._executables[masked, taps]
 
 

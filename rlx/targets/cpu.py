@@ -16,6 +16,7 @@ _FUSED = "canonicalize,cse"
 
 _LINALG = (
     "convert-rlx-to-linalg,"
+    "func.func(convert-elementwise-to-linalg),"
     "func.func(lift-cf-to-scf),"
     "resolve-ranked-shaped-type-result-dims,"
     "canonicalize,cse"
