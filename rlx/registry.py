@@ -36,9 +36,11 @@ _OP_MODULES = [
 ]
 
 _PASSES = {
+    "rlx-fuse-partial-rotary": "rlx.passes.fuse_partial_rotary:FusePartialRotary",
     "rlx-fuse-gqa": "rlx.passes.fuse_gqa:FuseGqa",
     "rlx-expand-copies": "rlx.passes.expand_copies:ExpandCopies",
     "rlx-export": "rlx.passes.export:Export",
+    "rlx-round-floats": "rlx.passes.round_floats:RoundFloats",
     "rlx-return-donated": "rlx.passes.return_donated:ReturnDonated",
     "rlx-lower-asserts": "rlx.passes.lower_asserts:LowerAsserts",
     "convert-rlx-to-linalg": "rlx.passes.convert_rlx_to_linalg:ConvertRlxToLinalg",

@@ -25,6 +25,10 @@ EXTERNAL_FUNCTIONS = frozenset(
 """What compiled code may call outside of itself."""
 
 
+# LLVM reports errors in assembly to nobody.
+_REFUSED = {"llvm.inline_asm"}
+
+
 def object_code(module: ir.Module, function: str, opt_level: int) -> bytes:
     """A relocatable object file for this machine.
 
@@ -54,16 +58,28 @@ def object_code(module: ir.Module, function: str, opt_level: int) -> bytes:
 
 def _check(module: ir.Module) -> None:
     found = []
+    scalable = "vector<[" in module.operation.get_asm(enable_debug_info=False)
     for op in walk(module.operation):
         name = op.operation.name
-        if not name.startswith("llvm.") and name != "builtin.module":
+        if name in _REFUSED:
+            found.append(_error(op, f"'{name}' op is not supported on the CPU"))
+        elif scalable and _is_scalable(op.operation):
+            found.append(_error(op, f"'{name}' op has vectors of unknown size"))
+        elif not name.startswith("llvm.") and name != "builtin.module":
             found.append(_error(op, f"'{name}' op has no lowering for the CPU"))
         elif name == "llvm.func" and len(op.operation.regions[0].blocks) == 0:
             symbol = ir.StringAttr(op.attributes["sym_name"]).value
             if symbol not in EXTERNAL_FUNCTIONS and not symbol.startswith("llvm."):
                 found.append(_error(op, f"function '{symbol}' is declared but has no body"))
     if found:
+        # Casts are left where something else could not be lowered.
+        casts = [e for e in found if "unrealized_conversion_cast" in e.message]
+        found = [e for e in found if e not in casts] or casts
         raise CompileError("the module cannot be compiled for the CPU", tuple(found))
+
+
+def _is_scalable(op: ir.Operation) -> bool:
+    return any("vector<[" in str(value.type) for value in [*op.operands, *op.results])
 
 
 def _error(op: ir.OpView, message: str) -> Diagnostic:
