@@ -21,18 +21,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rlx.diagnostics import PassFailure
 from rlx.dialects.base import RlxOp
 from rlx.host import ir
 
 __all__ = ["Pass", "PassFailure", "Pipeline", "walk"]
-
-
-class PassFailure(Exception):
-    """A pass gives up. The message is reported at ``where`` as an error."""
-
-    def __init__(self, where: ir.Operation, message: str):
-        super().__init__(message)
-        self.where = where
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,34 @@
 """Errors, warnings and remarks: MLIR's own diagnostics and ours, in one stream.
 
-MLIR reports through handlers attached to a context. The Python bindings can emit errors only, so
-remarks and warnings of rlx's passes travel beside them, through :func:`emit`. :func:`capture`
-collects both in order of emission.
+MLIR reports through handlers attached to a context. The Python bindings can emit errors only, and
+those without notes, so what rlx's passes report travels beside them, through :func:`emit`.
+:func:`capture` collects both in order of emission.
 """
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from rlx.host import ir
 
+__all__ = [
+    "CompileError",
+    "Diagnostic",
+    "Diagnostics",
+    "PassFailure",
+    "capture",
+    "emit",
+    "format_location",
+    "position",
+    "remark",
+]
+
 _SEVERITIES = ("error", "warning", "note", "remark")
+
+Where: TypeAlias = "ir.Operation | ir.OpView | ir.Value | ir.Location"
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,21 @@ class CompileError(Exception):
         self.diagnostics = diagnostics
 
 
+class PassFailure(Exception):
+    """A pass gives up. The message is reported at ``where`` as an error, with its notes.
+
+    Args:
+        where: an operation, a value or a location.
+        message: lower case, what was expected and what was found.
+        notes: pairs of a place and a message.
+    """
+
+    def __init__(self, where: Where, message: str, notes: Sequence[tuple[Where, str]] = ()):
+        super().__init__(message)
+        self.where = where
+        self.notes = tuple(notes)
+
+
 @dataclass
 class Diagnostics:
     """What was reported while :func:`capture` was active.
@@ -56,19 +86,32 @@ class Diagnostics:
     Attributes:
         entries: the messages, in order.
         remarks: whether rlx's own remarks are wanted; others are collected always.
+        listener: called with every message as it comes.
     """
 
     entries: list[Diagnostic] = field(default_factory=list)
     remarks: bool = True
+    listener: Callable[[Diagnostic], None] | None = None
 
     @property
     def errors(self) -> list[Diagnostic]:
         return [entry for entry in self.entries if entry.severity == "error"]
 
-    def add_mlir_error(self, error: ir.MLIRError) -> None:
-        """Adds the diagnostics that an exception of the bindings carries."""
+    def add(self, diagnostic: Diagnostic) -> None:
+        self.entries.append(diagnostic)
+        if self.listener is not None:
+            self.listener(diagnostic)
+
+    def add_mlir_error(self, error: ir.MLIRError, fallback: str = "") -> None:
+        """Adds the diagnostics that an exception of the bindings carries.
+
+        Args:
+            error: the exception.
+            fallback: the message when it carries none.
+        """
         carried = [_from_mlir(diagnostic) for diagnostic in error.error_diagnostics]
-        self.entries += carried or [Diagnostic("error", "", str(error))]
+        for diagnostic in carried or [Diagnostic("error", "", fallback or str(error).strip())]:
+            self.add(diagnostic)
 
 
 _active: ContextVar[tuple[Diagnostics, ...]] = ContextVar("rlx_diagnostics", default=())
@@ -95,7 +138,7 @@ def position(location: ir.Location) -> tuple[str, int, int] | None:
     return (match[1], int(match[2]), int(match[3])) if match else None
 
 
-def _from_mlir(diagnostic: ir.Diagnostic) -> Diagnostic:
+def _from_mlir(diagnostic: ir.Diagnostic | ir.DiagnosticInfo) -> Diagnostic:
     severity = str(diagnostic.severity).rsplit(".", 1)[-1].lower()
     return Diagnostic(
         severity if severity in _SEVERITIES else "error",
@@ -107,17 +150,22 @@ def _from_mlir(diagnostic: ir.Diagnostic) -> Diagnostic:
 
 
 @contextlib.contextmanager
-def capture(context: ir.Context, remarks: bool = True) -> Iterator[Diagnostics]:
+def capture(
+    context: ir.Context,
+    remarks: bool = True,
+    listener: Callable[[Diagnostic], None] | None = None,
+) -> Iterator[Diagnostics]:
     """Collects what MLIR reports on ``context`` and what rlx reports on this thread.
 
     Args:
         context: where MLIR reports.
         remarks: whether rlx's own remarks are wanted.
+        listener: called with every message as it comes.
     """
-    found = Diagnostics(remarks=remarks)
+    found = Diagnostics(remarks=remarks, listener=listener)
 
     def handle(diagnostic: ir.Diagnostic) -> bool:
-        found.entries.append(_from_mlir(diagnostic))
+        found.add(_from_mlir(diagnostic))
         return True
 
     handler = context.attach_diagnostic_handler(handle)
@@ -129,19 +177,36 @@ def capture(context: ir.Context, remarks: bool = True) -> Iterator[Diagnostics]:
         handler.detach()
 
 
-def emit(severity: str, where: ir.Operation | ir.Location, message: str) -> None:
-    """Reports ``message`` at an operation or a location; errors also reach MLIR's handlers."""
-    location = where if isinstance(where, ir.Location) else where.location
-    if severity == "error":
-        location.emit_error(message)
-        return
+def _location(where: Where) -> ir.Location:
+    return where if isinstance(where, ir.Location) else where.location
+
+
+def _diagnostic(severity: str, where: Where, message: str, notes: Sequence = ()) -> Diagnostic:
+    location = _location(where)
+    attached = tuple(_diagnostic("note", place, text) for place, text in notes)
+    return Diagnostic(severity, format_location(location), message, attached, position(location))
+
+
+def emit(
+    severity: str, where: Where, message: str, notes: Sequence[tuple[Where, str]] = ()
+) -> None:
+    """Reports ``message`` at an operation, a value or a location.
+
+    Args:
+        severity: ``"error"``, ``"warning"`` or ``"remark"``.
+        where: the place.
+        message: lower case, no full stop.
+        notes: pairs of a place and a message, such as where an operand comes from.
+
+    Outside of :func:`capture`, errors go to MLIR's handlers; the rest is dropped.
+    """
     if collectors := _active.get():
-        collectors[-1].entries.append(
-            Diagnostic(severity, format_location(location), message, (), position(location))
-        )
+        collectors[-1].add(_diagnostic(severity, where, message, notes))
+    elif severity == "error":
+        _location(where).emit_error(message)
 
 
-def remark(where: ir.Operation | ir.Location, message: str) -> None:
+def remark(where: Where, message: str, notes: Sequence[tuple[Where, str]] = ()) -> None:
     """Says why an optimisation was or was not applied. Dropped unless somebody wants to know."""
     if (collectors := _active.get()) and collectors[-1].remarks:
-        emit("remark", where, message)
+        emit("remark", where, message, notes)

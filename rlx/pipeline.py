@@ -2,31 +2,32 @@
 
     builtin.module(rlx-fuse-gqa,func.func(canonicalize,cse{}),rlx-cpu{threads=2})
 
-The Python bindings cannot register Python passes by name, so the text is parsed here. Every leaf
-runs on its own: an upstream pass through a host pass manager that nests as the text does, an rlx
-pass on each op that the nesting selects. That gives every leaf its own verification, timing and
-dump, through :class:`Instrumentation`.
+The Python bindings cannot register Python passes by name, so the text is parsed here. Every pass
+runs on its own, on each op that the nesting selects: an upstream one through a host pass manager.
+That gives every pass its own verification, timing and dump, through :class:`Instrumentation`.
 """
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
-from rlx import options, registry
-from rlx.diagnostics import CompileError, Diagnostics, capture, emit
+from rlx import options, registry, upstream
+from rlx.diagnostics import CompileError, Diagnostic, Diagnostics, PassFailure, capture, emit
 from rlx.host import ir, passmanager
+from rlx.pipeline_text import Element, PipelineError, parse_elements
 
-__all__ = ["Instrumentation", "Leaf", "PipelineError", "parse_pipeline", "run_pipeline"]
-
-
-class PipelineError(ValueError):
-    """The pipeline text is wrong: says where, and what was probably meant."""
-
-    def __init__(self, message: str, text: str, offset: int):
-        super().__init__(f"{message}\n  {text}\n  {' ' * offset}^")
-        self.message = message
-        self.offset = offset
+__all__ = [
+    "Instrumentation",
+    "Leaf",
+    "PipelineError",
+    "known_names",
+    "parse_pipeline",
+    "pipeline_text",
+    "run_leaves",
+    "run_pipeline",
+]
 
 
 @dataclass(frozen=True)
@@ -46,22 +47,30 @@ class Leaf:
     instance: Any = None
 
     @property
+    def element(self) -> str:
+        """The pass with its options, without the nesting."""
+        return self.name + (f"{{{self.options}}}" if self.options else "")
+
+    @property
     def text(self) -> str:
         """The leaf as pipeline text of its own."""
-        body = self.name + (f"{{{self.options}}}" if self.options else "")
-        for anchor in reversed(self.anchors):
-            body = f"{anchor}({body})"
-        return body
+        return _nest(self.anchors, self.element)
+
+    @property
+    def class_name(self) -> str:
+        """The class that implements the pass, as dumps and timings name it."""
+        return type(self.instance).__name__ if self.instance else upstream.class_name(self.name)
 
 
 @dataclass
 class Instrumentation:
-    """Callbacks around every leaf: dumps, timing and the like hook in here.
+    """Callbacks around every run of a pass: dumps, timing and the like hook in here.
 
     Attributes:
-        before, after, failed: called with the leaf and the op that the pipeline runs on.
-        verify_each: whether the IR is verified after every pass.
+        before, after, failed: called with the leaf and the op that it runs on.
+        verify_each: whether the op is verified after every pass.
         remarks: whether remarks of rlx passes are wanted.
+        listener: called with every diagnostic as it comes.
     """
 
     before: list[Callable[[Leaf, ir.Operation], None]] = field(default_factory=list)
@@ -69,167 +78,165 @@ class Instrumentation:
     failed: list[Callable[[Leaf, ir.Operation], None]] = field(default_factory=list)
     verify_each: bool = True
     remarks: bool = True
+    listener: Callable[[Diagnostic], None] | None = None
 
 
-@dataclass(frozen=True)
-class _Element:
-    """What the grammar knows: ``name{options}`` or ``name(children)``."""
-
-    name: str
-    offset: int
-    options: str = ""
-    options_offset: int = 0
-    children: tuple["_Element", ...] | None = None
+def _nest(anchors: Iterable[str], body: str) -> str:
+    for anchor in reversed(tuple(anchors)):
+        body = f"{anchor}({body})"
+    return body
 
 
-class _Parser:
-    def __init__(self, text: str):
-        self.text = text
-        self.at = 0
-
-    def fail(self, message: str, at: int | None = None) -> PipelineError:
-        return PipelineError(message, self.text, self.at if at is None else at)
-
-    def space(self) -> None:
-        while self.at < len(self.text) and self.text[self.at].isspace():
-            self.at += 1
-
-    def peek(self) -> str:
-        self.space()
-        return self.text[self.at] if self.at < len(self.text) else ""
-
-    def whole(self) -> tuple[_Element, ...]:
-        elements = self.elements()
-        if self.peek():
-            raise self.fail(f"unexpected '{self.peek()}' in pipeline")
-        return elements
-
-    def elements(self) -> tuple[_Element, ...]:
-        found: list[_Element] = []
-        if self.peek() in ("", ")"):
-            return ()
-        while True:
-            found.append(self.element())
-            if self.peek() != ",":
-                return tuple(found)
-            self.at += 1
-
-    def element(self) -> _Element:
-        self.space()
-        start = self.at
-        while self.at < len(self.text) and self.text[self.at] not in ",(){} \t\n":
-            self.at += 1
-        name = self.text[start : self.at]
-        if not name:
-            raise self.fail("expected a pass or op name in pipeline")
-        if self.peek() == "(":
-            opening = self.at
-            self.at += 1
-            children = self.elements()
-            if self.peek() != ")":
-                raise self.fail("'(' is never closed", opening)
-            self.at += 1
-            return _Element(name, start, children=children)
-        if self.peek() == "{":
-            opening = self.at
-            return _Element(name, start, self.braces(), opening + 1)
-        return _Element(name, start)
-
-    def braces(self) -> str:
-        opening, depth, quote = self.at, 0, ""
-        while self.at < len(self.text):
-            char = self.text[self.at]
-            self.at += 1
-            if quote:
-                quote = "" if char == quote else quote
-            elif char in "\"'":
-                quote = char
-            else:
-                depth += (char == "{") - (char == "}")
-            if depth == 0:
-                return self.text[opening + 1 : self.at - 1]
-        raise self.fail("'{' is never closed", opening)
+# -- text to leaves ----------------------------------------------------------------------------
 
 
-def parse_pipeline(text: str, root: str = "builtin.module") -> list[Leaf]:
+def parse_pipeline(text: str, root: str = "builtin.module", implicit: bool = False) -> list[Leaf]:
     """The passes that ``text`` stands for, named pipelines expanded.
 
     Args:
-        text: ``builtin.module(...)``, or the inside of it.
+        text: ``builtin.module(...)``, ``any(...)``, or the inside of it.
         root: name of the op that the pipeline will run on.
+        implicit: whether a pass that runs on another op than the one it stands in is nested, as
+            for passes given as flags; an error otherwise.
 
     Raises:
         PipelineError: bad syntax, an unknown name or option, or a bad nesting.
     """
-    elements = _Parser(text).whole()
-    if len(elements) == 1 and elements[0].children is not None and elements[0].name == root:
-        elements = elements[0].children
-    return list(_resolve(elements, (root,), text))
-
-
-def _resolve(elements: tuple[_Element, ...], anchors: tuple[str, ...], text: str) -> Iterator[Leaf]:
+    elements = parse_elements(text)
     for element in elements:
-        if element.children is not None:
-            yield from _resolve(element.children, (*anchors, element.name), text)
+        if element.children is None or element.name not in (root, "any", "builtin.module"):
             continue
-        cls = registry.pass_class(element.name) or registry.pipeline_class(element.name)
-        if cls is None:
-            yield _upstream(element, anchors, text)
-            continue
-        try:
-            instance = options.parse(cls, element.options, element.name)
-        except options.OptionError as error:
-            raise PipelineError(str(error), text, element.options_offset + error.offset) from None
-        if registry.pipeline_class(element.name) is not None:
-            yield from _resolve(_Parser(instance.text()).whole(), anchors, instance.text())
-        else:
-            yield Leaf(anchors, element.name, options.render(instance)[1:-1], instance)
-
-
-def _upstream(element: _Element, anchors: tuple[str, ...], text: str) -> Leaf:
-    leaf = Leaf(anchors, element.name, element.options)
-    with ir.Context():
-        try:
-            passmanager.PassManager.parse(leaf.text)
-        except ValueError:
-            near = difflib.get_close_matches(
-                element.name, [*registry.pass_names(), *registry.pipeline_names()], 1
-            )
-            hint = f"; did you mean '{near[0]}'?" if near else ""
+        if len(elements) > 1 and element.name == root:
             raise PipelineError(
-                f"unknown pass '{element.name}'{hint}", text, element.offset
-            ) from None
-    return leaf
+                f"'{root}(...)' must enclose the whole pipeline", text, element.offset
+            )
+        if element.name == "builtin.module" != root:
+            raise PipelineError(
+                f"the pipeline is for 'builtin.module', but runs on '{root}'", text, element.offset
+            )
+    if (
+        len(elements) == 1
+        and elements[0].children is not None
+        and elements[0].name in (root, "any")
+    ):
+        elements = elements[0].children
+    return list(_Resolver(text, implicit).leaves(elements, (root,)))
 
 
-def _selected(root: ir.Operation, anchors: tuple[str, ...]) -> list[ir.Operation]:
-    """The ops that a nesting selects: at each level the immediate children of that name."""
-    chosen = [root]
-    for anchor in anchors:
-        chosen = [
-            child.operation
-            for parent in chosen
-            for region in parent.regions
-            for block in region.blocks
-            for child in block.operations
-            if anchor in ("any", child.operation.name)
-        ]
-    return chosen
+@dataclass(frozen=True)
+class _Resolver:
+    """Turns elements into leaves.
 
+    Attributes:
+        text: what the offsets of elements refer to.
+        within: names of the pipelines that are being expanded, outermost first.
+    """
 
-def _run_leaf(leaf: Leaf, root: ir.Operation) -> None:
-    if leaf.instance is None:
-        manager = passmanager.PassManager.parse(leaf.text)
-        manager.enable_verifier(False)
-        manager.run(root)
-        return
-    from rlx.passes.base import PassFailure
+    text: str
+    implicit: bool
+    within: tuple[str, ...] = ()
 
-    for op in _selected(root, leaf.anchors[1:]):
+    def fail(self, message: str, offset: int) -> PipelineError:
+        return PipelineError(message, self.text, offset)
+
+    def leaves(self, elements: tuple[Element, ...], anchors: tuple[str, ...]) -> Iterator[Leaf]:
+        for element in elements:
+            if element.children is not None:
+                self.check_anchor(element)
+                yield from self.leaves(element.children, (*anchors, element.name))
+            elif (pipeline := registry.pipeline_class(element.name)) is not None:
+                yield from self.expand(element, pipeline, anchors)
+            else:
+                yield self.leaf(element, anchors)
+
+    def check_anchor(self, element: Element) -> None:
+        """Raises when ``name(...)`` is not about an op."""
+        name = element.name
+        if name == "any" or upstream.is_op(name):
+            return
+        if name in known_names():
+            raise self.fail(
+                f"'{name}' is a pass, not an op: its options go into braces, '{name}{{...}}'",
+                element.offset,
+            )
+        near = difflib.get_close_matches(name, ["func.func", "builtin.module", "gpu.module"], 1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise self.fail(f"unknown op '{name}'{hint}", element.offset)
+
+    def expand(self, element: Element, cls: Any, anchors: tuple[str, ...]) -> Iterator[Leaf]:
+        if element.name in self.within:
+            raise self.fail(f"pipeline '{element.name}' contains itself", element.offset)
+        text = self.instance(element, cls).text()
+        inner = _Resolver(text, self.implicit, (*self.within, element.name))
         try:
-            leaf.instance.run(op)
-        except PassFailure as failure:
-            emit("error", failure.where, str(failure))
+            yield from inner.leaves(parse_elements(text), anchors)
+        except PipelineError as error:
+            message = f"in pipeline '{element.name}' ({text}): {error.message}"
+            raise self.fail(message, element.offset) from error
+
+    def instance(self, element: Element, cls: Any) -> Any:
+        try:
+            return options.parse(cls, element.options or "", element.name)
+        except options.OptionError as error:
+            offset = element.options_offset if element.options is not None else element.offset
+            raise self.fail(str(error), offset + error.offset) from None
+
+    def leaf(self, element: Element, anchors: tuple[str, ...]) -> Leaf:
+        name = element.name
+        cls = registry.pass_class(name)
+        if cls is not None:
+            instance = self.instance(element, cls)
+            leaf = Leaf(anchors, name, options.render(instance)[1:-1], instance)
+            return self.nested(leaf, element, cls.anchor)
+        text = (element.options or "").rstrip()
+        blanks = len(text) - len(text.lstrip())
+        try:
+            found = upstream.resolve(name, text[blanks:])
+        except upstream.UnknownPass:
+            raise self.unknown(element) from None
+        except options.OptionError as error:
+            offset = element.options_offset + blanks + error.offset
+            raise self.fail(str(error), offset) from None
+        anchor = found.anchor
+        if anchor is None and not found.on_module and anchors[-1] == "builtin.module":
+            anchor = "func.func"
+        return self.nested(Leaf(anchors, name, text[blanks:]), element, anchor)
+
+    def nested(self, leaf: Leaf, element: Element, anchor: str | None) -> Leaf:
+        """``leaf`` where it may run: a bad nesting would end the process."""
+        here = leaf.anchors[-1]
+        if anchor is None or here in (anchor, "any"):
+            return leaf
+        if self.implicit:
+            return Leaf((*leaf.anchors, anchor), leaf.name, leaf.options, leaf.instance)
+        raise self.fail(
+            f"pass '{leaf.name}' runs on '{anchor}', but is nested in '{here}'"
+            + (f"; write '{anchor}({leaf.name})'" if here == "builtin.module" else ""),
+            element.offset,
+        )
+
+    def unknown(self, element: Element) -> PipelineError:
+        near = difflib.get_close_matches(element.name, known_names(), 1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        if upstream.is_op(element.name):
+            hint = f"; an op encloses passes, '{element.name}(...)'"
+        return self.fail(f"unknown pass '{element.name}'{hint}", element.offset)
+
+
+def known_names() -> list[str]:
+    """Names of all passes and pipelines, rlx's first."""
+    return [*registry.pass_names(), *registry.pipeline_names(), *upstream.names()]
+
+
+def pipeline_text(leaves: Iterable[Leaf], root: str = "builtin.module") -> str:
+    """Pipeline text for ``leaves``, with its outermost op."""
+    parts = []
+    for anchors, group in groupby(leaves, key=lambda leaf: leaf.anchors[1:]):
+        parts.append(_nest(anchors, ",".join(leaf.element for leaf in group)))
+    return f"{root}({','.join(parts)})"
+
+
+# -- running -----------------------------------------------------------------------------------
 
 
 def run_pipeline(
@@ -252,22 +259,83 @@ def run_pipeline(
         CompileError: a pass failed or left invalid IR.
     """
     root = module.operation
+    with root.context:
+        leaves = parse_pipeline(text, root.name)
+    return run_leaves(root, leaves, instrumentation)
+
+
+def run_leaves(
+    root: ir.Operation, leaves: Iterable[Leaf], instrumentation: Instrumentation | None = None
+) -> Diagnostics:
+    """Like :func:`run_pipeline`, for a pipeline that is already parsed."""
     hooks = instrumentation or Instrumentation()
-    leaves = parse_pipeline(text, root.name)
-    with root.context, capture(root.context, hooks.remarks) as found:
+    with root.context, capture(root.context, hooks.remarks, hooks.listener) as found:
         for leaf in leaves:
-            for before in hooks.before:
-                before(leaf, root)
-            try:
-                _run_leaf(leaf, root)
-                if hooks.verify_each and not found.errors:
-                    root.verify()
-            except ir.MLIRError as error:
-                found.add_mlir_error(error)
-            if found.errors:
-                for failed in hooks.failed:
-                    failed(leaf, root)
-                raise CompileError(f"pass '{leaf.name}' failed", tuple(found.entries))
-            for after in hooks.after:
-                after(leaf, root)
+            targets, run = _prepare(leaf, root)
+            for op in targets:
+                for before in hooks.before:
+                    before(leaf, op)
+                cause = _run(leaf, run, op, found, hooks.verify_each)
+                if found.errors:
+                    for failed in hooks.failed:
+                        failed(leaf, op)
+                    message = f"pass '{leaf.name}' failed"
+                    raise CompileError(message, tuple(found.entries)) from cause
+                for after in hooks.after:
+                    after(leaf, op)
     return found
+
+
+def _prepare(
+    leaf: Leaf, root: ir.Operation
+) -> tuple[list[ir.Operation], Callable[[ir.Operation], None]]:
+    """The ops that ``leaf`` runs on, and how."""
+    nested = leaf.anchors[1:]
+    if leaf.instance is not None:
+        anchor = leaf.instance.anchor
+        targets = _selected([root], nested)
+        return [op for op in targets if anchor in (None, op.name)], leaf.instance.run
+    # Which ops `any` means is left to the host, since each pass says on what it can run.
+    explicit = nested[: nested.index("any")] if "any" in nested else nested
+    body = _nest(nested[len(explicit) :], leaf.element)
+    outermost = explicit[-1] if explicit else root.name
+    manager = passmanager.PassManager.parse(f"{outermost}({body})")
+    manager.enable_verifier(False)
+    return _selected([root], explicit), manager.run
+
+
+def _selected(ops: list[ir.Operation], anchors: tuple[str, ...]) -> list[ir.Operation]:
+    """The ops that a nesting selects: at each level the immediate children of that name."""
+    for anchor in anchors:
+        ops = [
+            child.operation
+            for parent in ops
+            for region in parent.regions
+            for block in region.blocks
+            for child in block.operations
+            if anchor == child.operation.name
+            or (anchor == "any" and upstream.isolated(child.operation))
+        ]
+    return ops
+
+
+def _run(
+    leaf: Leaf,
+    run: Callable[[ir.Operation], None],
+    op: ir.Operation,
+    found: Diagnostics,
+    verify: bool,
+) -> Exception | None:
+    """Runs one pass on one op. What goes wrong is added to ``found``; a cause is returned."""
+    try:
+        run(op)
+        if verify and not found.errors:
+            op.verify()
+    except PassFailure as failure:
+        emit("error", failure.where, str(failure), failure.notes)
+    except ir.MLIRError as error:
+        found.add_mlir_error(error, f"pass '{leaf.name}' failed without a message")
+    except Exception as error:
+        emit("error", op, f"pass '{leaf.name}' raised {type(error).__name__}: {error}")
+        return error
+    return None
