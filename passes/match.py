@@ -1,0 +1,415 @@
+"""What the fusion passes share: reading tensor IR element by element.
+
+A front end may write the same thing in many ways: slices and concatenations, reshapes and
+transposes, broadcasts, one `linalg.generic` per operation or one for all. Instead of one pattern
+per spelling, the passes ask where elements come from. :func:`elements` starts with all elements of
+a tensor, :func:`origins` follows them backwards through ops that only move them, and
+:func:`operation` says how an element is computed.
+
+Batch and sequence axes are *free*: they may be dynamic and are followed as a whole. All other axes
+are enumerated, one *lane* per position in row-major order, so that the columns of a tensor become
+arrays that a pass compares with the columns it expects.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from rlx.dialects.types import is_static
+from rlx.host import ir
+from rlx.passes.views import VIEWS, Axis, Index, at_constant, at_free, producer
+
+__all__ = [
+    "CASTS",
+    "Node",
+    "Source",
+    "as_columns",
+    "constant",
+    "elements",
+    "enter",
+    "expand",
+    "is_tensor",
+    "leaves",
+    "operation",
+    "origins",
+    "same",
+    "sources",
+    "strip",
+]
+
+CASTS = frozenset({"arith.extf", "arith.truncf"})
+NEGATION = "arith.negf"
+
+_MOST_LANES = 1 << 17
+
+# Named linalg ops that compute each element from the elements at the same place.
+_ELEMENTWISE = (
+    "linalg.abs",
+    "linalg.add",
+    "linalg.copy",
+    "linalg.div",
+    "linalg.elementwise",
+    "linalg.erf",
+    "linalg.exp",
+    "linalg.map",
+    "linalg.max",
+    "linalg.mul",
+    "linalg.negf",
+    "linalg.powf",
+    "linalg.reciprocal",
+    "linalg.rsqrt",
+    "linalg.select",
+    "linalg.sqrt",
+    "linalg.square",
+    "linalg.sub",
+    "linalg.tanh",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """Elements of a tensor, or a scalar inside the body of a linalg op, one per lane.
+
+    Attributes:
+        value: the tensor or scalar.
+        index: where in the tensor, or at which iteration of the loops around the scalar.
+        lanes: which elements of the tensor that :func:`elements` started with these are.
+        sign: -1 when :func:`expand` went through a negation.
+    """
+
+    value: ir.Value
+    index: Index
+    lanes: np.ndarray
+    sign: int = 1
+
+    def select(self, keep: np.ndarray) -> "Node":
+        """The lanes where ``keep`` holds."""
+        index = tuple(at if isinstance(at, int) else at[keep] for at in self.index)
+        return replace(self, index=index, lanes=self.lanes[keep])
+
+
+def is_tensor(value: ir.Value) -> bool:
+    return isinstance(value.type, ir.RankedTensorType)
+
+
+def elements(value: ir.Value, free: Sequence[int]) -> Node | None:
+    """All elements of a tensor.
+
+    Args:
+        value: the tensor.
+        free: the axes that are followed as a whole; the others must be static.
+    """
+    shape = list(value.type.shape)
+    counted = [axis for axis in range(len(shape)) if axis not in free]
+    if not all(is_static(shape[axis]) for axis in counted):
+        return None
+    sizes = [shape[axis] for axis in counted]
+    count = int(np.prod(sizes, dtype=np.int64))
+    if not 0 < count <= _MOST_LANES:
+        return None
+    lanes = np.arange(count)
+    positions = dict(zip(counted, np.unravel_index(lanes, sizes) if sizes else (), strict=True))
+    index = [
+        at_free(list(free).index(axis), shape[axis], count) if axis in free else positions[axis]
+        for axis in range(len(shape))
+    ]
+    return Node(value, tuple(index), lanes)
+
+
+def _at(value: ir.Value, index: Index, lanes: np.ndarray, sign: int) -> Node:
+    """A node on a tensor; axes of size 1 get their zeros."""
+    shape = value.type.shape
+    fixed = [
+        at_constant(len(lanes), 0) if size == 1 else at
+        for at, size in zip(index, shape, strict=True)
+    ]
+    return Node(value, tuple(fixed), lanes, sign)
+
+
+# -- bodies of linalg ops --------------------------------------------------------------------------
+
+
+def _maps(op: Any) -> list[list[ir.AffineExpr]] | None:
+    """The indexing maps of a linalg op; None stands for identities."""
+    if "indexing_maps" not in op.attributes:
+        return None
+    return [list(attribute.value.results) for attribute in op.attributes["indexing_maps"]]
+
+
+def _is_parallel(op: Any) -> bool:
+    if op.name != "linalg.generic":
+        return op.name in _ELEMENTWISE
+    return all("parallel" in str(kind) for kind in op.attributes["iterator_types"])
+
+
+def _loops_at(results: Sequence[ir.AffineExpr], index: Index) -> Index | None:
+    """The loop iteration that writes the element at ``index`` of an output."""
+    loops: dict[int, Axis] = {}
+    for result, at in zip(results, index, strict=True):
+        if not isinstance(result, ir.AffineDimExpr):
+            return None
+        loops[result.position] = at
+    if sorted(loops) != list(range(len(index))):
+        return None
+    return tuple(loops[position] for position in range(len(index)))
+
+
+def _index_at(
+    results: Sequence[ir.AffineExpr] | None, loops: Index, lanes: np.ndarray
+) -> Index | None:
+    """The element of an input that the loop iteration ``loops`` reads."""
+    if results is None:
+        return loops
+    index: list[Axis] = []
+    for result in results:
+        if isinstance(result, ir.AffineDimExpr):
+            index.append(loops[result.position])
+        elif isinstance(result, ir.AffineConstantExpr):
+            index.append(at_constant(len(lanes), result.value))
+        else:
+            return None
+    return tuple(index)
+
+
+def _into_body(node: Node) -> Node | None:
+    """From an element of an elementwise linalg op's result to the scalar that is yielded."""
+    op = producer(node.value)
+    if op is None or not op.name.startswith("linalg.") or len(op.regions) != 1:
+        return None
+    if not _is_parallel(op):
+        return None
+    number = node.value.result_number
+    maps = _maps(op)
+    loops: Index | None = node.index
+    if maps is not None:
+        loops = _loops_at(maps[len(maps) - len(op.results) + number], node.index)
+    body = list(op.regions[0].blocks[0].operations)
+    if loops is None or not body or len(body[-1].operands) != len(op.results):
+        return None
+    return Node(body[-1].operands[number], loops, node.lanes, node.sign)
+
+
+def _out_of_body(node: Node) -> Node | None:
+    """From an argument of a linalg op's body to the element of the operand it stands for."""
+    value = node.value
+    if not isinstance(value, ir.BlockArgument) or is_tensor(value):
+        return None
+    op = value.owner.owner.opview
+    if not op.name.startswith("linalg.") or value.arg_number >= len(op.operands):
+        return None
+    operand, maps = op.operands[value.arg_number], _maps(op)
+    index = _index_at(maps and maps[value.arg_number], node.index, node.lanes)
+    if index is None or not is_tensor(operand):
+        return None
+    return _at(operand, index, node.lanes, node.sign)
+
+
+def enter(node: Node) -> Node:
+    """``node`` as the op that computes it sees it.
+
+    Steps into the bodies of elementwise linalg ops and out of them through their arguments, until
+    a scalar that is computed in a body, or a tensor that some other op makes.
+    """
+    while True:
+        following = _into_body(node) if is_tensor(node.value) else _out_of_body(node)
+        if following is None:
+            return node
+        node = following
+
+
+def operation(node: Node) -> tuple[Any, list[Node]] | None:
+    """The arith or math op that computes the elements, and its operands; None for other ops.
+
+    On tensors or scalars alike. Views and casts are not looked through.
+    """
+    node = enter(node)
+    op = producer(node.value)
+    if op is None or not op.name.startswith(("arith.", "math.")) or op.name == "arith.constant":
+        return None
+    operands = [replace(node, value=operand, sign=1) for operand in op.operands]
+    return op, [_out_of_body(operand) or operand for operand in operands]
+
+
+# -- moving backwards ------------------------------------------------------------------------------
+
+
+def expand(node: Node, through: frozenset[str] = frozenset()) -> list[Node] | None:
+    """One step backwards from elements of a tensor; None when an op computes them.
+
+    Goes through ops that only move elements, copying linalg ops included, and through the arith
+    ops named in ``through``; a negation flips the sign.
+    """
+    op = producer(node.value)
+    if op is None:
+        return None
+    if op.name in VIEWS:
+        steps = VIEWS[op.name](op, node.index)
+        if steps is None:
+            return None
+        return [
+            _at(value, index, node.lanes if keep is None else node.lanes[keep], node.sign)
+            for value, index, keep in steps
+        ]
+    if op.name in through:
+        return [_through(op, node)]
+    inside = _into_body(node)
+    while inside is not None and not is_tensor(inside.value):
+        op = producer(inside.value)
+        if op is None:
+            inside = _out_of_body(inside)
+        else:
+            inside = _through(op, inside) if op.name in through else None
+    return None if inside is None else [inside]
+
+
+def _through(op: Any, node: Node) -> Node:
+    sign = -node.sign if op.name == NEGATION else node.sign
+    return replace(node, value=op.operands[0], sign=sign)
+
+
+def origins(
+    nodes: Node | Sequence[Node], through: frozenset[str] = frozenset()
+) -> dict[ir.Value, list[Node]]:
+    """The tensors that all the elements have come from, nearest first, with where in them."""
+    if not isinstance(nodes, Node):
+        found = [origins(node, through) for node in nodes]
+        shared = [v for v in found[0] if all(v in other for other in found)] if found else []
+        return {value: [n for each in found for n in each[value]] for value in shared}
+    pieces = expand(nodes, through)
+    rest = origins(pieces, through) if pieces else {}
+    return {nodes.value: [nodes], **rest}
+
+
+def leaves(nodes: Sequence[Node], through: frozenset[str] = frozenset()) -> Iterator[Node]:
+    """The elements as far back as they can be followed."""
+    for node in nodes:
+        pieces = expand(node, through)
+        if pieces:
+            yield from leaves(pieces, through)
+        else:
+            yield node
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A tensor that all lanes come from, seen as rows of columns.
+
+    Attributes:
+        value: the tensor.
+        layout: for each of its axes the number of the free axis it is, or None for an axis that is
+            part of the columns.
+        columns: for each lane its column, counted row-major over the axes that are not free.
+        width: how many columns there are.
+        lanes: the lanes, ascending.
+        signs: for each lane, -1 if it comes through a negation.
+    """
+
+    value: ir.Value
+    layout: tuple[int | None, ...]
+    columns: np.ndarray
+    width: int
+    lanes: np.ndarray
+    signs: np.ndarray
+
+
+def sources(nodes: Sequence[Node], through: frozenset[str] = frozenset()) -> Iterator[Source]:
+    """Every tensor that all the elements have come from, nearest first, as columns."""
+    for value, found in origins(nodes, through).items():
+        source = as_columns(value, found)
+        if source is not None:
+            yield source
+
+
+def as_columns(value: ir.Value, nodes: Sequence[Node]) -> Source | None:
+    """``nodes``, all on ``value``, as columns; None when they treat the axes differently."""
+    shape = list(value.type.shape)
+    layouts = {tuple(at if isinstance(at, int) else None for at in n.index) for n in nodes}
+    if len(layouts) != 1:
+        return None
+    (layout,) = layouts
+    free = [axis for axis in layout if axis is not None]
+    counted = [axis for axis, number in enumerate(layout) if number is None]
+    if len(set(free)) != len(free) or not all(is_static(shape[axis]) for axis in counted):
+        return None
+    width = int(np.prod([shape[axis] for axis in counted], dtype=np.int64))
+    lanes = np.concatenate([node.lanes for node in nodes])
+    columns = np.concatenate([_columns(node, counted, shape) for node in nodes])
+    signs = np.concatenate([np.full(len(node.lanes), node.sign) for node in nodes])
+    order = np.argsort(lanes, kind="stable")
+    return Source(value, layout, columns[order], width, lanes[order], signs[order])
+
+
+def _columns(node: Node, counted: Sequence[int], shape: Sequence[int]) -> np.ndarray:
+    total = at_constant(len(node.lanes), 0)
+    for axis in counted:
+        total = total * shape[axis] + node.index[axis]
+    return total
+
+
+# -- constants and equality ------------------------------------------------------------------------
+
+
+def _literal(attribute: ir.Attribute) -> float | None:
+    if isinstance(attribute, ir.FloatAttr | ir.IntegerAttr):
+        return float(attribute.value)
+    if isinstance(attribute, ir.DenseElementsAttr) and attribute.is_splat:
+        return _literal(attribute.get_splat_value())
+    return None
+
+
+def constant(node: Node) -> float | None:
+    """The number that all the elements are, or None."""
+    node = enter(node)
+    op = producer(node.value)
+    if op is None:
+        return None
+    if op.name == "arith.constant":
+        return _literal(op.attributes["value"])
+    if op.name in CASTS or op.name in ("tensor.splat", "linalg.fill", "arith.sitofp"):
+        return constant(replace(node, value=op.operands[0]))
+    pieces = expand(node) if is_tensor(node.value) else None
+    return constant(pieces[0]) if pieces and len(pieces) == 1 else None
+
+
+def strip(node: Node) -> Node:
+    """``node`` before casts, copies and views that all its elements take together."""
+    while True:
+        node = enter(node)
+        op = producer(node.value)
+        if op is not None and op.name in CASTS:
+            node = replace(node, value=op.operands[0])
+            continue
+        pieces = expand(node) if is_tensor(node.value) else None
+        if not pieces or len(pieces) != 1:
+            return node
+        node = pieces[0]
+
+
+def same(a: Node, b: Node, depth: int = 6) -> bool:
+    """Whether two nodes are known to hold the same numbers, casts aside."""
+    a, b = strip(a), strip(b)
+    if a.value == b.value and len(a.index) == len(b.index):
+        return all(map(_equal, a.index, b.index))
+    x, y = operation(a), operation(b)
+    if x is None or y is None:
+        number = constant(a)
+        return number is not None and number == constant(b)
+    (p, ours), (q, theirs) = x, y
+    return (
+        depth > 0
+        and p.name == q.name
+        and _attributes(p) == _attributes(q)
+        and all(same(m, n, depth - 1) for m, n in zip(ours, theirs, strict=True))
+    )
+
+
+def _equal(a: Axis, b: Axis) -> bool:
+    if isinstance(a, int) or isinstance(b, int):
+        return isinstance(a, int) and isinstance(b, int) and a == b
+    return np.array_equal(a, b)
+
+
+def _attributes(op: Any) -> dict[str, str]:
+    return {name: str(op.attributes[name]) for name in ("predicate",) if name in op.attributes}
