@@ -4,6 +4,8 @@ import sys
 
 import ml_dtypes
 import numpy as np
+from hypothesis import settings
+from hypothesis import strategies as st
 
 import rlx
 from rlx import dtypes
@@ -17,12 +19,27 @@ TOLERANCE = {
 }
 """Largest error, relative to the expected element and the root mean square of all."""
 
+few = settings(max_examples=15, deadline=None, derandomize=True)
+many = settings(max_examples=200, deadline=None)
+
 FLOATS = {"f32": np.float32, "bf16": ml_dtypes.bfloat16, "f16": np.float16, "f64": np.float64}
 
 
 def random(shape, dtype="f32", seed=0):
     """Normally distributed numbers."""
     return np.random.default_rng(seed).standard_normal(shape).astype(FLOATS[dtype])
+
+
+def dtype_names():
+    """A strategy: mostly f32, since the others differ in conversions only."""
+    return st.sampled_from(["f32", "f32", "bf16", "f16", "f64"])
+
+
+def dynamic_sizes(*ranks):
+    """A strategy for ``dynamic`` of :func:`run`: none, all, or any subset of the sizes."""
+    every = [(n, axis) for n, rank in enumerate(ranks) for axis in range(rank)]
+    fixed = st.just(()) | st.just(True)
+    return fixed | st.sets(st.sampled_from(every)) if every else fixed
 
 
 def module_text(op, operands, dynamic=(), **attrs):
@@ -69,9 +86,9 @@ def run(op, *operands, dynamic=(), **attrs):
     """The result of the compiled op."""
     text, arrays = module_text(op, operands, dynamic, **attrs)
     before = [array.copy() for array in arrays]
-    result = rlx.compile(text)(*arrays)
+    result = rlx.compile(text, cache=False)(*arrays)
     for array, old in zip(arrays, before, strict=True):
-        assert np.array_equal(array, old), "an argument was changed"
+        assert array.tobytes() == old.tobytes(), "an argument was changed"
     return result
 
 
