@@ -247,7 +247,7 @@ def _split(values: Sequence[Size]) -> tuple[list[ir.Value], list[int]]:
 
 def extract_slice(source: ir.Value, offsets: Sequence[Size], shape: Sequence[Size]) -> ir.Value:
     """A unit-stride slice of the same rank."""
-    if 0 in shape:
+    if 0 in shape or 0 in source.type.shape:
         # Nothing to read, and no offset is valid on an axis without elements.
         return empty(shape, source.type.element_type)
     dynamic_offsets, static_offsets = _split(offsets)
@@ -302,13 +302,13 @@ def join_axes(value: ir.Value, axis: int) -> ir.Value:
     )
 
 
-def guarded(source: ir.Value) -> Callable[..., ir.Value]:
+def guarded(source: ir.Value, element_type: ir.Type) -> Callable[..., ir.Value]:
     """A function that reads ``source`` at run-time indices, inside a body of :func:`generic`.
 
-    An element outside of ``source`` reads as zero; memory outside of it is never touched.
+    An element outside of ``source`` reads as zero; memory outside of it is never touched. Floats
+    are converted to ``element_type`` as they are read.
     """
     bounds = [as_index(size) for size in sizes(source)]
-    element = source.type.element_type
 
     def read(*indices: ir.Value) -> ir.Value:
         # Unsigned, so that negative indices are outside as well.
@@ -316,11 +316,11 @@ def guarded(source: ir.Value) -> Callable[..., ir.Value]:
         inside = constant(ir.IntegerType.get_signless(1), True)
         for i, bound in zip(indices, bounds, strict=True):
             inside = arith.andi(inside, arith.cmpi(ult, i, bound))
-        branch = scf.IfOp(inside, [element], has_else=True)
+        branch = scf.IfOp(inside, [element_type], has_else=True)
         with ir.InsertionPoint(branch.then_block):
-            scf.YieldOp([tensor.extract(source, list(indices))])
+            scf.YieldOp([convert(tensor.extract(source, list(indices)), element_type)])
         with ir.InsertionPoint(branch.else_block):
-            scf.YieldOp([constant(element, 0)])
+            scf.YieldOp([constant(element_type, 0)])
         return branch.results[0]
 
     return read

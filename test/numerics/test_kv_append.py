@@ -46,6 +46,11 @@ def test_full_and_empty(dynamic):
     compare((random((2, 7, 3)), random((2, 2, 3), seed=1), lengths, dynamic))
 
 
+@pytest.mark.parametrize("dynamic", [(), {(0, 1)}, {(1, 1)}])
+def test_nothing_new(dynamic):
+    compare((random((2, 7, 3)), random((2, 0, 3)), np.array([0, 7]), dynamic))
+
+
 @pytest.mark.parametrize("dynamic", [(), True])
 @pytest.mark.parametrize("bad", [-1, 6, 7, 2**31 - 1, -(2**63), 2**63 - 1])
 def test_lengths_without_room(bad, dynamic):
