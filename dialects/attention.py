@@ -16,6 +16,7 @@ from rlx.dialects.types import (
     expect_ids,
     expect_rank,
     expect_type,
+    is_float,
     is_static,
     widen,
     with_dim,
@@ -326,7 +327,7 @@ class AttentionOp(RlxOp, name="attention"):
             # From the right: key, query, head, batch.
             target = [batch, self.num_heads, queries, keys][4 - self.mask.type.rank :]
             loops = [b, g * repeat + r, s, k][4 - self.mask.type.rank :]
-            mask = _broadcast(self.mask, target)
+            mask = _broadcast(self.mask, target, wide)
             zero = ir.AffineExpr.get_constant(0)
             inputs.append(mask)
             maps.append(
@@ -451,10 +452,11 @@ def _exponentials(scores: ir.Value) -> ir.Value:
     return emit.generic([top], scores, [row, cell], "ppppp", body)
 
 
-def _broadcast(mask: ir.Value, target: list[emit.Size]) -> ir.Value:
+def _broadcast(mask: ir.Value, target: list[emit.Size], wide: ir.Type) -> ir.Value:
     """``mask`` with every axis either of static size 1 or of the size in ``target``.
 
-    What a dynamic axis is shows at run time only, so a mask that has one is copied.
+    What a dynamic axis is shows at run time only, so a mask that has one is copied; as ``wide`` if
+    it holds floats.
     """
     known = all(
         size == 1 or (is_static(size) and size == full)
@@ -475,7 +477,8 @@ def _broadcast(mask: ir.Value, target: list[emit.Size]) -> ir.Value:
     emit.require(
         functools.reduce(arith.andi, fits), "rlx.attention: mask must broadcast to [B, H, S, K]"
     )
-    read = emit.guarded(mask)
+    element = wide if is_float(mask.type.element_type) else mask.type.element_type
+    read = emit.guarded(mask, element)
 
     def body(_: ir.Value) -> ir.Value:
         indices = []
@@ -485,7 +488,7 @@ def _broadcast(mask: ir.Value, target: list[emit.Size]) -> ir.Value:
         return read(*indices)
 
     rank = len(shape)
-    init = emit.empty(shape, mask.type.element_type)
+    init = emit.empty(shape, element)
     return emit.generic([], init, [emit.axes(rank)], "p" * rank, body)
 
 

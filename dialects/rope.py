@@ -249,7 +249,8 @@ class RopeOp(RlxOp, name="rope"):
 def _gather(table: ir.Value, positions: ir.Value | None, shape: list[emit.Size]) -> ir.Value:
     """Rows of ``table`` at ``positions``, or the leading rows, cut to the columns of ``shape``."""
     rank = len(shape)
-    read = emit.guarded(table)
+    wide = accumulator_type(table.type.element_type)
+    read = emit.guarded(table, wide)
 
     def body(*scalars: ir.Value) -> ir.Value:
         row = linalg.IndexOp(0).result if positions is None else emit.to_index(scalars[0])
@@ -258,7 +259,7 @@ def _gather(table: ir.Value, positions: ir.Value | None, shape: list[emit.Size])
     inputs = [] if positions is None else [positions]
     return emit.generic(
         inputs,
-        emit.empty(shape, table.type.element_type),
+        emit.empty(shape, wide),
         [*([emit.axes(rank - 1)] * len(inputs)), emit.axes(rank)],
         "p" * rank,
         body,
