@@ -4,11 +4,15 @@ from dataclasses import dataclass, field
 
 from rlx.host import arith, ir, memref, tensor
 from rlx.passes.base import Pass, PassFailure, walk
+from rlx.passes.functions import attributes_of, set_attributes
 
-__all__ = ["MESSAGES", "LowerAsserts", "messages_of"]
+__all__ = ["MESSAGES", "STATUS", "LowerAsserts", "messages_of"]
 
 MESSAGES = "rlx.messages"
 """Module attribute: the texts of the checks; status ``i + 1`` says that check ``i`` failed."""
+
+STATUS = "rlx.status"
+"""Argument attribute: marks the argument that the pass has added."""
 
 _STATUS_TYPE = "memref<1xi64>"
 _ASSERT = "cf.assert"
@@ -168,12 +172,11 @@ class _Lowering:
         with function.context, function.location:
             status = ir.Type.parse(_STATUS_TYPE)
             self.status = blocks[0].add_argument(status, function.location)
-            old = ir.FunctionType(ir.TypeAttr(function.attributes["function_type"]).value)
-            new = ir.FunctionType.get([*old.inputs, status], old.results)
+            view = function.opview
+            attributes = [*attributes_of(view, "arg_attrs"), {STATUS: ir.UnitAttr.get()}]
+            new = ir.FunctionType.get([*view.type.inputs, status], view.type.results)
             function.attributes["function_type"] = ir.TypeAttr.get(new)
-            if "arg_attrs" in function.attributes:
-                attrs = [*ir.ArrayAttr(function.attributes["arg_attrs"]), ir.DictAttr.get({})]
-                function.attributes["arg_attrs"] = ir.ArrayAttr.get(attrs)
+            set_attributes(view, "arg_attrs", attributes)
             self.block(blocks[0])
 
     def block(self, block: ir.Block) -> bool:

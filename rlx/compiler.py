@@ -19,7 +19,7 @@ from rlx.fingerprint import fingerprint
 from rlx.host import func, ir
 from rlx.passes.export import WRITABLE
 from rlx.passes.functions import Attributes, attributes_of, functions, is_public
-from rlx.passes.lower_asserts import messages_of
+from rlx.passes.lower_asserts import STATUS, messages_of
 from rlx.passes.return_donated import aliases_of
 from rlx.pipeline import Instrumentation, run_pipeline
 from rlx.runtime import Executable, LoadError, Program, Spec
@@ -223,7 +223,7 @@ def _entry(module: ir.Module, name: str | None) -> func.FuncOp:
 
 
 def _signature(function: func.FuncOp) -> tuple[tuple[Spec, ...], tuple[Spec, ...]]:
-    """What the function takes and returns.
+    """What the function takes and returns, without the status that checks have added.
 
     Raises:
         CompileError: one of them has no counterpart among arrays and numbers.
@@ -233,6 +233,7 @@ def _signature(function: func.FuncOp) -> tuple[tuple[Spec, ...], tuple[Spec, ...
         for number, (type_, attributes) in enumerate(
             zip(function.type.inputs, attributes_of(function, "arg_attrs"), strict=True)
         )
+        if STATUS not in attributes
     )
     results = tuple(
         _spec("result", f"result{number}", type_, attributes)
@@ -380,15 +381,14 @@ def _build(
     # Passes on the rlx dialect may pack parameters; later ones only change how they are passed.
     _descend(module, target, "linalg", instrumentation, dump, clock)
     arguments, results = _signature(_find(module, symbol))
+    messages = messages_of(module)
     _descend(module, target, "bufferized", instrumentation, dump, clock, "linalg")
     aliases = aliases_of(_find(module, symbol), len(results))
     results = tuple(replace(r, alias=a) for r, a in zip(results, aliases, strict=True))
     _descend(module, target, "llvm", instrumentation, dump, clock, "bufferized")
     clock.begin("object")
     code = target.object_code(module, symbol)
-    return Program(
-        code, entry, f"_mlir__mlir_ciface_{symbol}", arguments, results, messages_of(module)
-    )
+    return Program(code, entry, f"_mlir__mlir_ciface_{symbol}", arguments, results, messages)
 
 
 def _find(module: ir.Module, name: str) -> func.FuncOp:

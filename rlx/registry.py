@@ -36,10 +36,14 @@ _OP_MODULES = [
 ]
 
 _PASSES = {
+    "rlx-fuse-norm": "rlx.passes.fuse_norm:FuseNorm",
+    "rlx-fuse-glu": "rlx.passes.fuse_glu:FuseGlu",
+    "rlx-fuse-qkv": "rlx.passes.fuse_qkv:FuseQkv",
     "rlx-fuse-partial-rotary": "rlx.passes.fuse_partial_rotary:FusePartialRotary",
     "rlx-fuse-gqa": "rlx.passes.fuse_gqa:FuseGqa",
     "rlx-expand-copies": "rlx.passes.expand_copies:ExpandCopies",
     "rlx-export": "rlx.passes.export:Export",
+    "rlx-outline-kernels": "rlx.passes.outline_kernels:OutlineKernels",
     "rlx-round-floats": "rlx.passes.round_floats:RoundFloats",
     "rlx-return-donated": "rlx.passes.return_donated:ReturnDonated",
     "rlx-lower-asserts": "rlx.passes.lower_asserts:LowerAsserts",

@@ -14,19 +14,22 @@ __all__ = ["CpuPipeline", "CpuTarget", "host_features"]
 
 _FUSED = "canonicalize,cse"
 
+# Ops guard themselves with a check and with a selection that it makes superfluous, so checks go
+# first: selections between whole tensors would be costly.
 _LINALG = (
     "convert-rlx-to-linalg,"
-    "func.func(convert-elementwise-to-linalg),"
     "func.func(lift-cf-to-scf),"
     "resolve-ranked-shaped-type-result-dims,"
+    "canonicalize,cse,"
+    "rlx-lower-asserts,"
+    "canonicalize,"
+    "func.func(convert-elementwise-to-linalg),"
     "canonicalize,cse"
 )
 
 # Results of branches get plain layouts only if no tensor.empty is left to bufferization itself.
 _BUFFERIZED = (
     "rlx-export,"
-    "rlx-lower-asserts,"
-    "canonicalize,cse,"
     "eliminate-empty-tensors,"
     "empty-tensor-to-alloc-tensor,"
     "one-shot-bufferize{bufferize-function-boundaries "
@@ -42,6 +45,7 @@ _BUFFERIZED = (
 # arithmetic, hides it.
 _LLVM = (
     "rlx-expand-copies,"
+    "rlx-outline-kernels,"
     "func.func(convert-linalg-to-loops),"
     "fold-memref-alias-ops,"
     "convert-scf-to-cf,"
