@@ -11,13 +11,13 @@ are enumerated, one *lane* per position in row-major order, so that the columns 
 arrays that a pass compares with the columns it expects.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from rlx.dialects.types import is_static
+from rlx.dialects.types import is_float, is_static
 from rlx.host import ir
 from rlx.passes.views import VIEWS, Axis, Index, at_constant, at_free, producer
 
@@ -25,11 +25,14 @@ __all__ = [
     "CASTS",
     "Node",
     "Source",
+    "all_elements",
     "as_columns",
     "constant",
     "elements",
+    "elementwise_roots",
     "enter",
     "expand",
+    "factors",
     "is_tensor",
     "leaves",
     "operation",
@@ -37,6 +40,8 @@ __all__ = [
     "same",
     "sources",
     "strip",
+    "summand",
+    "tensor_of",
 ]
 
 CASTS = frozenset({"arith.extf", "arith.truncf"})
@@ -413,3 +418,124 @@ def _equal(a: Axis, b: Axis) -> bool:
 
 def _attributes(op: Any) -> dict[str, str]:
     return {name: str(op.attributes[name]) for name in ("predicate",) if name in op.attributes}
+
+
+# -- arithmetic ------------------------------------------------------------------------------------
+
+
+def all_elements(value: ir.Value) -> Node:
+    """All elements of a tensor, every axis followed as a whole."""
+    index = tuple(at_free(axis, size, 1) for axis, size in enumerate(value.type.shape))
+    return Node(value, index, np.arange(1))
+
+
+def tensor_of(node: Node, *types: ir.Type) -> ir.Value | None:
+    """The tensor of one of the element ``types`` that holds exactly these elements, if there is.
+
+    The elements are those of :func:`all_elements`; casts on the way are looked through, and the
+    tensor before most of them is taken.
+    """
+    found: ir.Value | None = None
+    while True:
+        value = node.value
+        if is_tensor(value):
+            whole = all(
+                at == axis or value.type.shape[axis] == 1 if isinstance(at, int) else size == 1
+                for axis, (at, size) in enumerate(zip(node.index, value.type.shape, strict=True))
+            )
+            if whole and value.type.element_type in types:
+                found = value
+        following = _before_cast(node)
+        if following is None:
+            return found
+        node = following
+
+
+def _before_cast(node: Node) -> Node | None:
+    """One step backwards into or out of a body, or through a cast."""
+    op = producer(node.value)
+    if op is not None and op.name in CASTS:
+        return replace(node, value=op.operands[0])
+    return _into_body(node) if is_tensor(node.value) else _out_of_body(node)
+
+
+def factors(node: Node, split: Callable[[Node], bool]) -> tuple[list[Node], list[Node]]:
+    """What is multiplied and what is divided by in a product, casts aside.
+
+    Args:
+        node: the product.
+        split: whether to take a factor that is a product itself apart.
+    """
+    computed = operation(node)
+    if computed is not None and computed[0].name in CASTS:
+        return factors(computed[1][0], split)
+    if computed is None or computed[0].name not in ("arith.mulf", "arith.divf") or not split(node):
+        return [node], []
+    op, (first, second) = computed
+    above, below = factors(first, split)
+    more, less = factors(second, split)
+    if op.name == "arith.divf":
+        more, less = less, more
+    return above + more, below + less
+
+
+def summand(node: Node, axis: int) -> Node | None:
+    """What is added up, starting at zero, to make ``node``, over one axis of what it is made of.
+
+    Args:
+        node: an element of a sum.
+        axis: the number that the summed axis gets as a free axis.
+    """
+    op = producer(node.value)
+    if op is None or op.name not in ("linalg.generic", "linalg.reduce") or len(op.results) != 1:
+        return None
+    init = op.operands[len(op.operands) - 1]
+    loops = _summing_loops(op, node, axis)
+    if loops is None or constant(all_elements(init)) != 0:
+        return None
+    body = list(op.regions[0].blocks[0].operations)
+    total = op.regions[0].blocks[0].arguments[len(op.operands) - 1]
+    added = producer(body[-1].operands[0])
+    if added is None or added.name != "arith.addf" or total not in list(added.operands):
+        return None
+    term = next((value for value in added.operands if value != total), None)
+    if term is None:
+        return None
+    inside = Node(term, loops, node.lanes)
+    return _out_of_body(inside) or inside
+
+
+def _summing_loops(op: Any, node: Node, axis: int) -> Index | None:
+    """The iterations of a reduction of one axis that add up ``node``."""
+    if op.name == "linalg.reduce":
+        dimensions = list(op.attributes["dimensions"])
+        if len(dimensions) != 1 or len(op.operands) != 2:
+            return None
+        size = op.operands[0].type.shape[dimensions[0]]
+        entry = at_free(axis, size, len(node.lanes))
+        return (*node.index[: dimensions[0]], entry, *node.index[dimensions[0] :])
+    kinds = [str(kind) for kind in op.attributes["iterator_types"]]
+    summed = [position for position, kind in enumerate(kinds) if "reduction" in kind]
+    maps = _maps(op)
+    if len(summed) != 1 or maps is None:
+        return None
+    loops: dict[int, Axis] = {summed[0]: axis}
+    for result, at in zip(maps[-1], node.index, strict=True):
+        if isinstance(result, ir.AffineDimExpr):
+            loops[result.position] = at
+    return tuple(loops[i] for i in range(len(kinds))) if len(loops) == len(kinds) else None
+
+
+def elementwise_roots(op: ir.Operation) -> list[tuple[int, ir.OpView]]:
+    """Arith, math and linalg ops that make one tensor of floats, last first, with their hashes."""
+    found: list[tuple[int, ir.OpView]] = []
+
+    def visit(inner: ir.Operation) -> ir.WalkResult:
+        if inner.name.startswith(("arith.", "linalg.", "math.")) and len(inner.results) == 1:
+            type = inner.results[0].type
+            if isinstance(type, ir.RankedTensorType) and is_float(type.element_type):
+                found.append((hash(inner), inner.opview))
+        return ir.WalkResult.ADVANCE
+
+    op.operation.walk(visit)
+    return found[::-1]

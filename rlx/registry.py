@@ -51,6 +51,7 @@ _PASSES = {
 }
 
 _PIPELINES: dict[str, str] = {
+    "rlx-fuse": "rlx.passes.pipelines:Fuse",
     "rlx-cpu": "rlx.targets.cpu:CpuPipeline",
 }
 
