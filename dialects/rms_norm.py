@@ -188,7 +188,8 @@ def _expect_group(group: int, width: int) -> None:
     if is_static(width) and width == group:
         return
     if group < 1 or (is_static(width) and width % group):
-        raise Invalid(f"expects group >= 1 that divides {width}, but got {group}")
+        size = width if is_static(width) else "the last axis"
+        raise Invalid(f"expects group >= 1 that divides {size}, but got {group}")
 
 
 def rms_norm(
