@@ -144,9 +144,7 @@ def test_configurations_that_do_not_fit(folder: Path, changes: dict, message: st
 
 def test_more_layers_in_the_file_than_in_the_configuration(folder: Path) -> None:
     change_config(folder, num_hidden_layers=3, layer_types=["sliding_attention"] * 3)
-    message = (
-        r"model\.safetensors holds 'model\.layers\.3\..*', which the configuration has"
-    )
+    message = r"model\.safetensors holds 'model\.layers\.3\..*', which the configuration has"
     with pytest.raises(WeightError, match=message):
         build(folder)
 
@@ -154,9 +152,7 @@ def test_more_layers_in_the_file_than_in_the_configuration(folder: Path) -> None
 def test_a_bias_that_the_configuration_does_not_know(folder: Path) -> None:
     key = "model.layers.1.self_attn.q_proj.bias"
     change_weights(folder, **{key: np.ones(64, np.float32)})
-    with pytest.raises(
-        WeightError, match=f"holds '{key}', which the configuration has"
-    ):
+    with pytest.raises(WeightError, match=f"holds '{key}', which the configuration has"):
         build(folder)
 
 
