@@ -103,16 +103,11 @@ def _gather(block: ir.Block) -> None:
     ops = [op.operation for op in block.operations]
     place = {op: at for at, op in enumerate(ops)}
     group: list[ir.Operation] = []
-    seen = set()
     for op in ops:
         if op.name != _ASSERT:
             if op.name.partition(".")[0] not in _PURE_DIALECTS:
                 group = []
             continue
-        if op.operands[0] in seen:
-            op.erase()
-            continue
-        seen.add(op.operands[0])
         needed = _needs(op, place, after=place[group[0]]) if group else None
         if needed is None:
             group = []
@@ -149,9 +144,12 @@ def _cannot_fail(op: ir.Operation) -> bool:
     if op.name in _HARMLESS or (op.name == "tensor.extract" and len(op.operands) == 1):
         return True
     if op.name == "linalg.generic":
-        # With two inputs of unequal sizes it would read out of bounds.
+        # With a second operand of unequal size it would read or write out of bounds.
         body = op.regions[0].blocks[0].operations
-        return len(op.opview.inputs) == 1 and all(_cannot_fail(inner.operation) for inner in body)
+        ranks = [value.type.rank for value in op.operands if hasattr(value.type, "rank")]
+        return sum(rank > 0 for rank in ranks) <= 1 and all(
+            _cannot_fail(inner.operation) for inner in body
+        )
     return op.name.startswith("arith.") and op.name not in _DIVISIONS
 
 
@@ -250,14 +248,7 @@ class _Lowering:
             holds = conditions[0]
             for condition in conditions[1:]:
                 holds = arith.andi(holds, condition)
-            success, failure = self.split(block, rest, holds)
-        with ir.InsertionPoint.at_block_begin(success):
-            # So that selections between the real thing and a safe one fold.
-            true = arith.constant(ir.IntegerType.get_signless(1), 1)
-        for condition in conditions:
-            for use in list(condition.uses):
-                if _is_inside(use.owner.operation, success):
-                    use.owner.operation.operands[use.operand_number] = true
+            failure = self.split(block, rest, holds)
         with ir.InsertionPoint.at_block_begin(failure):
             number = arith.constant(i64, numbers[-1])
             for condition, own in zip(conditions[-2::-1], numbers[-2::-1], strict=True):
@@ -285,10 +276,8 @@ class _Lowering:
             self.messages.append(text)
         return self.messages.index(text) + 1
 
-    def split(
-        self, block: ir.Block, rest: list[ir.Operation], holds: ir.Value
-    ) -> tuple[ir.Block, ir.Block]:
-        """Puts ``rest``, the end of ``block``, under a condition; returns both branches."""
+    def split(self, block: ir.Block, rest: list[ir.Operation], holds: ir.Value) -> ir.Block:
+        """Puts ``rest``, the end of ``block``, under a condition; returns the other branch."""
         end = list(block.operations)[-1].operation
         inside = set(rest)
         needed = [
@@ -313,7 +302,7 @@ class _Lowering:
             ir.Operation.create("scf.yield", operands=spare)
         for at, value in zip(needed, branch.results, strict=True):
             end.operands[at] = value
-        return success, failure
+        return failure
 
     def spare(self, block: ir.Block, end: ir.Operation, at: int) -> ir.Value:
         """What ``block`` yields in place ``at`` when a check has failed."""
@@ -342,15 +331,6 @@ def _zero(type_: ir.Type) -> int | float:
 def _owner(value: ir.Value) -> ir.Operation | None:
     owner = value.owner
     return owner.operation if isinstance(owner, ir.Operation | ir.OpView) else None
-
-
-def _is_inside(op: ir.Operation, block: ir.Block) -> bool:
-    while op is not None and op.block != block:
-        parent = op.parent
-        if parent is None or parent.name == "func.func":
-            return False
-        op = parent.operation
-    return True
 
 
 def _following(block: ir.Block, op: ir.Operation) -> list[ir.Operation]:

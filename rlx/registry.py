@@ -45,6 +45,7 @@ _PASSES = {
     "rlx-export": "rlx.passes.export:Export",
     "rlx-outline-kernels": "rlx.passes.outline_kernels:OutlineKernels",
     "rlx-round-floats": "rlx.passes.round_floats:RoundFloats",
+    "rlx-propagate-asserts": "rlx.passes.propagate_asserts:PropagateAsserts",
     "rlx-return-donated": "rlx.passes.return_donated:ReturnDonated",
     "rlx-lower-asserts": "rlx.passes.lower_asserts:LowerAsserts",
     "convert-rlx-to-linalg": "rlx.passes.convert_rlx_to_linalg:ConvertRlxToLinalg",

@@ -14,13 +14,16 @@ __all__ = ["CpuPipeline", "CpuTarget", "host_features"]
 
 _FUSED = "canonicalize,cse"
 
-# Ops guard themselves with a check and with a selection that it makes superfluous, so checks go
-# first: selections between whole tensors would be costly.
+# Ops guard themselves with a check and with a selection that it makes superfluous. Checks go before
+# elementwise ops become loops: selections between whole tensors would be costly.
 _LINALG = (
     "convert-rlx-to-linalg,"
     "func.func(lift-cf-to-scf),"
+    "cse,"
+    "rlx-propagate-asserts,"
+    "canonicalize,"
     "resolve-ranked-shaped-type-result-dims,"
-    "canonicalize,cse,"
+    "cse,canonicalize,"
     "rlx-lower-asserts,"
     "canonicalize,"
     "func.func(convert-elementwise-to-linalg),"
