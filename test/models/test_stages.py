@@ -1,6 +1,8 @@
 """What stages compute, against NumPy written from the definition."""
 
+import runpy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -202,3 +204,13 @@ def test_weights_stored_the_other_way_round() -> None:
     flow = ModelFlow("f").input("x", ["B", 5]).stage(LinearStage("linear", transpose=False))
     x = normal(3, 5)
     close(run(flow, x), np.float64(x) @ np.float64(WEIGHTS["linear"]))
+
+
+def test_the_example_runs(capsys: pytest.CaptureFixture) -> None:
+    path = Path(__file__).resolve().parents[2] / "examples" / "stages.py"
+    runpy.run_path(str(path), run_name="__main__")
+    printed = capsys.readouterr().out
+    before, after = printed.split("// after rlx-fuse")
+    assert "rlx.concat" in before and "num_kv_heads" not in before
+    assert "rlx.concat" not in after and "num_kv_heads = 2" in after
+    assert "present.0.key: float32[2, 10, 32]" in after
