@@ -25,6 +25,7 @@ __all__ = [
     "UnknownPass",
     "UpstreamPass",
     "class_name",
+    "dialects",
     "is_op",
     "isolated",
     "names",
@@ -53,15 +54,21 @@ class UpstreamPass:
 
 
 @cache
-def _table() -> dict[str, dict[str, Any]]:
+def _hosts() -> list[dict[str, Any]]:
+    """The entry of the running host; all entries when it has none."""
     path = Path(__file__).with_name("upstream_passes.json")
     hosts = json.loads(path.read_text(encoding="utf-8"))
-    if host.PREFIX in hosts:
-        return hosts[host.PREFIX]["passes"]
-    merged: dict[str, dict[str, Any]] = {}
-    for entry in hosts.values():
-        merged.update(entry["passes"])
-    return merged
+    return [hosts[host.PREFIX]] if host.PREFIX in hosts else list(hosts.values())
+
+
+@cache
+def _table() -> dict[str, dict[str, Any]]:
+    return {name: known for entry in _hosts() for name, known in entry["passes"].items()}
+
+
+def dialects() -> list[str]:
+    """Names of the host's dialects, as far as they are listed."""
+    return sorted({name for entry in _hosts() for name in entry["dialects"]})
 
 
 def names() -> list[str]:

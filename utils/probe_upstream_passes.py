@@ -42,6 +42,14 @@ def accepted(pipeline: str) -> bool:
     return True
 
 
+def is_dialect(name: str) -> bool:
+    try:
+        ir.Context.current.get_dialect_descriptor(name)
+    except ValueError:
+        return False
+    return True
+
+
 def in_child(question: Callable[[], str], with_stderr: bool = False) -> str:
     """What ``question`` returns or raises; what it wrote to stderr goes first or nowhere."""
     answer, write = os.pipe()
@@ -123,12 +131,19 @@ def main() -> None:
         names = {word[i:] for word in candidates for i in range(len(word) - 1)}
         passes = sorted(name for name in names if accepted(f"any({name})"))
         found = {name: describe(name, candidates) for name in passes}
-    table[host.PREFIX] = {"version": host.version(), "passes": found}
+        dialects = sorted(name for name in names if is_dialect(name))
+    table[host.PREFIX] = {"version": host.version(), "dialects": dialects, "passes": found}
     lines = []
     for prefix, entry in sorted(table.items()):
         rows = [f"   {json.dumps(k)}: {json.dumps(v)}" for k, v in sorted(entry["passes"].items())]
-        head = f' {json.dumps(prefix)}: {{\n  "version": {json.dumps(entry["version"])},\n'
-        lines.append(head + '  "passes": {\n' + ",\n".join(rows) + "\n  }\n }")
+        head = [f"  {json.dumps(k)}: {json.dumps(entry[k])},\n" for k in ("version", "dialects")]
+        lines.append(
+            f" {json.dumps(prefix)}: {{\n"
+            + "".join(head)
+            + '  "passes": {\n'
+            + ",\n".join(rows)
+            + "\n  }\n }"
+        )
     TABLE.write_text("{\n" + ",\n".join(lines) + "\n}\n")
     print(f"{TABLE}: {len(found)} passes of {host.version()}", file=sys.stderr)
 

@@ -1,104 +1,92 @@
-"""`rlx-opt`: runs passes on IR, as mlir-opt does."""
+"""`rlx-opt`: runs passes on IR, as mlir-opt does.
 
-import argparse
-import re
+The command line is parsed here; the rest happens in a child process (see
+:mod:`rlx.tools.supervisor`), so that a crash of the host is an error message and exit code 1.
+"""
+
+import os
 import sys
-from pathlib import Path
+import traceback
+
+from rlx.tools.arguments import Arguments, UsageError, parse_arguments
+from rlx.tools.files import FileError
+from rlx.tools.supervisor import Phase, supervise
 
 __all__ = ["main"]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="rlx-opt", allow_abbrev=False)
-    parser.add_argument("input", nargs="?", default="-")
-    parser.add_argument("-o", default="-")
-    parser.add_argument("--pass-pipeline", "-pass-pipeline", default="")
-    parser.add_argument("--split-input-file", "-split-input-file", action="store_true")
-    parser.add_argument("--verify-diagnostics", "-verify-diagnostics", action="store_true")
-    parser.add_argument(
-        "--allow-unregistered-dialect", "-allow-unregistered-dialect", action="store_true"
-    )
-    parser.add_argument("--mlir-print-op-generic", "-mlir-print-op-generic", action="store_true")
-    parser.add_argument("--mlir-print-debuginfo", "-mlir-print-debuginfo", action="store_true")
-    parser.add_argument("--rlx-remarks", "-rlx-remarks", action="store_true")
-    args, rest = parser.parse_known_args(argv)
-    passes = []
-    for word in rest:
-        match = re.fullmatch(r"--?([\w-]+)(?:=(.*))?", word, re.DOTALL)
-        if match is None:
-            parser.error(f"unknown argument '{word}'")
-        passes.append(match[1] + (f"{{{match[2]}}}" if match[2] else ""))
-    args.pipeline = args.pass_pipeline or ",".join(passes)
+    """Runs the command.
 
-    name = "<stdin>" if args.input == "-" else args.input
+    Args:
+        argv: arguments without the program's name; those of the process by default.
+
+    Returns:
+        The exit code, 0 or 1.
+    """
     try:
-        source = sys.stdin.read() if args.input == "-" else Path(args.input).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        print(f"error: cannot open input file '{name}': {error}", file=sys.stderr)
+        args = parse_arguments(sys.argv[1:] if argv is None else argv)
+    except UsageError as error:
+        _complain(f"rlx-opt: error: {error}; see 'rlx-opt --help'")
         return 1
-    from rlx.pipeline import PipelineError
+    name = "<stdin>" if args.input == "-" else args.input
 
-    outputs, good = [], True
-    line = 1
-    chunks = (
-        re.split(r"^// -----.*$", source, flags=re.MULTILINE) if args.split_input_file else [source]
-    )
-    for chunk in chunks:
+    def work(phase: Phase) -> int:
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
         try:
-            ok, output = _process(chunk, line, name, args)
-        except PipelineError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-        good &= ok
-        outputs.append(output)
-        line += chunk.count("\n")
-    if good and not args.verify_diagnostics:
-        text = "// -----\n".join(outputs)
-        if args.o == "-":
-            sys.stdout.write(text)
-        else:
-            Path(args.o).write_text(text)
-    return 0 if good else 1
+            return _work(args, phase)
+        except BrokenPipeError:
+            # The reader of our output is gone; nothing must be written when Python exits.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        except (FileError, UsageError) as error:
+            _complain(f"rlx-opt: error: {error}")
+        except Exception as error:
+            _complain(f"{name}: error: internal error: {type(error).__name__}: {error}")
+            if args.rlx_traceback:
+                traceback.print_exception(error)
+            else:
+                _complain("note: --rlx-traceback shows where")
+        return 1
+
+    def crashed(last: dict[str, str], signal_name: str) -> int:
+        _complain(f"{name}: error: crashed ({signal_name}) while {last['what']}")
+        if "reproducer" in last:
+            os.replace(last["unfinished"], last["reproducer"])
+            _complain(f"note: a reproducer is in {last['reproducer']}")
+        if "command" in last:
+            _complain(f"note: to reproduce: {last['command']}")
+        return 1
+
+    return supervise(work, crashed)
 
 
-def _process(chunk: str, line: int, name: str, args: argparse.Namespace) -> tuple[bool, str]:
-    from rlx.diagnostics import CompileError, capture
-    from rlx.dialects import load_dialects
-    from rlx.host import ir
-    from rlx.pipeline import Instrumentation, run_pipeline
-    from rlx.tools import verify_diagnostics
+def _complain(message: str) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(message + "\n")
+        sys.stderr.flush()
 
-    output = ""
-    with ir.Context() as context, capture(context) as reported:
-        context.allow_unregistered_dialects = args.allow_unregistered_dialect
-        load_dialects(context)
-        try:
-            module = ir.Module.parse("\n" * (line - 1) + chunk, context)
-            found = run_pipeline(module, args.pipeline, Instrumentation(remarks=args.rlx_remarks))
-            reported.entries += [e for e in found.entries if e not in reported.entries]
-            output = module.operation.get_asm(
-                print_generic_op_form=args.mlir_print_op_generic,
-                enable_debug_info=args.mlir_print_debuginfo,
-            )
-        except ir.MLIRError as error:
-            reported.add_mlir_error(error)
-        except CompileError as error:
-            reported.entries += [e for e in error.diagnostics if e not in reported.entries]
-    if not output.endswith("\n"):
-        output += "\n"
-    if args.verify_diagnostics:
-        wrong = verify_diagnostics.check(
-            verify_diagnostics.expectations(chunk, line), reported.entries
-        )
-        for place, message in wrong:
-            print(
-                ":".join(map(str, (name, *(place or ())))) + f": error: {message}", file=sys.stderr
-            )
-        return not wrong, output
-    for entry in reported.entries:
-        print(str(entry).replace("-:", f"{name}:", 1), file=sys.stderr)
-    return not reported.errors, output
+
+def _work(args: Arguments, phase: Phase) -> int:
+    phase.set("loading the MLIR host")
+    from rlx.host import HostError
+
+    try:
+        from rlx.registry import PluginError
+    except HostError as error:
+        _complain(f"rlx-opt: error: {error}")
+        return 1
+    from rlx.tools import describe, driver
+
+    try:
+        if describe.asked(args):
+            describe.answer(args)
+            return 0
+        return driver.run(args, phase)
+    except PluginError as error:
+        _complain(f"rlx-opt: error: {error}")
+        return 1
 
 
 if __name__ == "__main__":

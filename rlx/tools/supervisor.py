@@ -1,0 +1,108 @@
+"""Runs work that may bring the process down in a child, and says what happened when it does.
+
+Passes of the host check much of their input with assertions, or not at all. A tool must survive
+that with an error message, so the work happens in a forked child; the parent, which never loads the
+host, reports a child that died. Where there is no `fork`, the work runs in place.
+"""
+
+import ctypes
+import json
+import mmap
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+__all__ = ["Phase", "supervise"]
+
+_SIZE = 1 << 16
+
+
+class Phase:
+    """What the work is about to do, kept where the parent can read it after a crash."""
+
+    def __init__(self) -> None:
+        self._shared = mmap.mmap(-1, _SIZE)
+
+    def set(self, what: str, **more: str) -> None:
+        """``what`` completes the sentence "crashed while ...". ``more`` is for the reporter."""
+        data = json.dumps({"what": what, **more}).encode()
+        if len(data) < _SIZE:
+            self._shared[: len(data) + 1] = data + b"\0"
+
+    def get(self) -> dict[str, str]:
+        data = self._shared[:].partition(b"\0")[0]
+        return json.loads(data) if data else {"what": "starting"}
+
+
+def supervise(work: Callable[[Phase], int], crashed: Callable[[dict[str, str], str], int]) -> int:
+    """Runs ``work`` in a child and returns its exit code.
+
+    Args:
+        work: the work; told where to note its phase.
+        crashed: called in the parent with the last phase and the name of the signal when the child
+            was killed; returns the exit code.
+    """
+    phase = Phase()
+    replaced = sys.stdout is not sys.__stdout__ or sys.stderr is not sys.__stderr__
+    if not hasattr(os, "fork") or replaced:  # output that only this process can see
+        return work(phase)
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.flush()
+    pid = os.fork()
+    if pid == 0:
+        _die_with_parent()
+        _child(work, phase)
+    with _forwarded(pid):
+        while True:
+            try:
+                _, status = os.waitpid(pid, 0)
+                break
+            except KeyboardInterrupt:  # the child gets it too
+                continue
+    if os.WIFEXITED(status):
+        return os.WEXITSTATUS(status)
+    number = os.WTERMSIG(status)
+    if number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+        return 128 + number
+    return crashed(phase.get(), signal.Signals(number).name)
+
+
+def _child(work: Callable[[Phase], int], phase: Phase) -> None:
+    code = 1
+    try:
+        code = work(phase)
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        code = 1
+    finally:
+        os._exit(code)
+
+
+def _die_with_parent() -> None:
+    """Without its parent, say after a timeout that killed it, nobody waits for the child."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+
+
+class _forwarded:
+    """While active, a request to terminate goes to the child as well."""
+
+    def __init__(self, pid: int):
+        self.pid = pid
+        self.main = threading.current_thread() is threading.main_thread()
+
+    def __enter__(self) -> None:
+        if self.main:
+            self.before = signal.signal(
+                signal.SIGTERM, lambda number, frame: os.kill(self.pid, number)
+            )
+
+    def __exit__(self, *_: object) -> None:
+        if self.main:
+            signal.signal(signal.SIGTERM, self.before)
