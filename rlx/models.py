@@ -38,7 +38,7 @@ _PREFIXES = (
 def load_model(
     directory: str | Path,
     target: str = "cpu",
-    dtype: str | None = None,
+    dtype: Any = None,
     *,
     max_positions: int | None = None,
 ) -> "Model":
@@ -47,8 +47,9 @@ def load_model(
     Args:
         directory: where they are.
         target: what to compile for, on first use.
-        dtype: ``"f32"``, ``"bf16"`` or ``"f16"``: what weights are converted to and activations
-            are stored in; by default what the configuration says, or else the weights.
+        dtype: ``"f32"``, ``"bf16"`` or ``"f16"``, or a NumPy dtype: what weights are converted to
+            and activations are stored in; by default what the configuration says, or else the
+            weights.
         max_positions: the longest sequence; by default what the configuration says.
 
     Raises:
@@ -60,9 +61,10 @@ def load_model(
     config = read_config(hf)
     weights = SafetensorsWeights(directory)
     prefix, head_prefix = _prefixes(weights)
-    if dtype is not None and dtype not in _FLOATS:
-        raise ValueError(f"expected dtype 'f32', 'bf16' or 'f16', got {dtype!r}")
-    name = dtype or _stored_dtype(hf, weights, f"{prefix}embed_tokens.weight")
+    if dtype is None:
+        name = _stored_dtype(hf, weights, f"{prefix}embed_tokens.weight")
+    else:
+        name = _dtype_name(dtype)
     return Model(
         config,
         CastWeights(weights, dtypes.NAMES[_FLOATS[name]]),
@@ -71,6 +73,16 @@ def load_model(
         head_prefix=head_prefix,
         max_positions=max_positions,
     )
+
+
+def _dtype_name(dtype: Any) -> str:
+    try:
+        name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
+    except TypeError:
+        name = ""
+    if name not in _FLOATS:
+        raise ValueError(f"expected dtype 'f32', 'bf16' or 'f16', got {dtype!r}")
+    return name
 
 
 def _prefixes(weights: WeightSource) -> tuple[str, str]:

@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import rlx
+from rlx import dtypes
 from rlx.flow import ConfigError, FlowError, MissingWeightError, WeightError
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -73,13 +74,21 @@ def test_what_is_built() -> None:
 
 @pytest.mark.parametrize(
     ("dtype", "expected"),
-    [(None, np.float32), ("f32", np.float32), ("bf16", ml_dtypes.bfloat16), ("f16", np.float16)],
+    [
+        (None, np.float32),
+        ("f32", np.float32),
+        ("bf16", ml_dtypes.bfloat16),
+        ("bfloat16", ml_dtypes.bfloat16),
+        (ml_dtypes.bfloat16, ml_dtypes.bfloat16),
+        ("f16", np.float16),
+        (np.float16, np.float16),
+    ],
 )
-def test_dtypes(dtype: str | None, expected: Any) -> None:
+def test_dtypes(dtype: Any, expected: Any) -> None:
     built = rlx.load_model(TINY, dtype=dtype).built
     for name, array in built.parameters.items():
         assert array.dtype == (np.float32 if name.startswith("rope.") else expected), name
-    assert str(built.outputs[0].dtype) == (dtype or "f32")
+    assert dtypes.NAMES[built.outputs[0].dtype] == expected
 
 
 def test_dtype_comes_from_the_configuration_or_else_the_weights(folder: Path) -> None:
@@ -93,8 +102,9 @@ def test_dtype_comes_from_the_configuration_or_else_the_weights(folder: Path) ->
     with pytest.raises(ConfigError, match=r"config\.json: unsupported dtype 'float64'"):
         build(folder)
     assert rlx.load_model(folder, dtype="f32").built.outputs[0].dtype == "f32"
-    with pytest.raises(ValueError, match="expected dtype 'f32', 'bf16' or 'f16', got 'int8'"):
-        rlx.load_model(folder, dtype="int8")
+    for bad in ("int8", np.int8, 3, object):
+        with pytest.raises(ValueError, match="expected dtype 'f32', 'bf16' or 'f16', got "):
+            rlx.load_model(folder, dtype=bad)
 
 
 @pytest.mark.parametrize("prefix", ["language_model.model.", "model.language_model.", ""])
