@@ -113,9 +113,8 @@ class _Heads:
             order = np.repeat(np.arange(count), group)
             if not np.array_equal(source.columns, _columns(order, head_dim)):
                 continue
-            # A tensor that attention can read as it is beats one that has to be reshaped.
-            known = self.found.get(count)
-            if known is None or (_is_flat(source) and not _is_flat(known)):
+            # The nearest may be a reshape or a slice of everything: take one that is as it should.
+            if count not in self.found or _is_flat(source):
                 self.found[count] = source
         self.reads_twice = not nearest or _leaves_read_twice(root)
 
@@ -159,5 +158,5 @@ def _problem(source: Source, heads: int, head_dim: int) -> str:
     order = [int(row[0]) // head_dim for row in rows]
     if sorted(set(order)) != list(range(source.width // head_dim)) or source.width % head_dim:
         names = ", ".join(map(str, sorted(set(order))))
-        return f"heads are only head {names} of a tensor with {source.width} columns"
+        return f"heads are only {names} of a tensor with {source.width} columns"
     return "heads come in the order " + ", ".join(map(str, order))

@@ -1,0 +1,600 @@
+// RUN: rlx-opt %s -split-input-file --rlx-fuse-gqa | filecheck %s
+// RUN: rlx-opt %s -split-input-file --rlx-fuse-gqa --rlx-fuse-gqa | filecheck %s
+// RUN: rlx-opt %s -split-input-file --rlx-fuse-gqa --rlx-remarks -verify-diagnostics
+
+// Heads are named by the column they start at. head_dim is 4 unless said otherwise.
+
+// The form of the stages.
+// CHECK-LABEL: func.func @narrow_concat
+// CHECK-SAME: (%[[Q:.*]]: tensor<1x6x16xf32>, %[[K:.*]]: tensor<1x6x8xf32>, %[[V:.*]]: tensor<1x6x8xf32>)
+// CHECK-NEXT: %[[O:.*]] = "rlx.attention"(%[[Q]], %[[K]], %[[V]]) {head_dim = 4 : i64, num_heads = 4 : i64, num_kv_heads = 2 : i64, {{.*}}}
+// CHECK-NEXT: return %[[O]]
+func.func @narrow_concat(%q: tensor<1x6x16xf32>, %k: tensor<1x6x8xf32>, %v: tensor<1x6x8xf32>)
+    -> tensor<1x6x16xf32> {
+  %kr_h0 = "rlx.narrow"(%k) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %kr_h1 = "rlx.narrow"(%k) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %kr = "rlx.concat"(%kr_h0, %kr_h0, %kr_h1, %kr_h1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  %vr_h0 = "rlx.narrow"(%v) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %vr_h1 = "rlx.narrow"(%v) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %vr = "rlx.concat"(%vr_h0, %vr_h0, %vr_h1, %vr_h1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
+  return %o : tensor<1x6x16xf32>
+}
+
+// -----
+
+// All other attributes stay.
+// CHECK-LABEL: func.func @attributes
+// CHECK: "rlx.attention"(%arg0, %arg1, %arg2) {causal = true, head_dim = 4 : i64, left_window = 2 : i64, num_heads = 4 : i64, num_kv_heads = 2 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>, q_offset = 3 : i64, right_window = 1 : i64, scale = 5.000000e-01 : f64, softcap = 3.000000e+01 : f64}
+func.func @attributes(%q: tensor<1x6x16xf32>, %k: tensor<1x6x8xf32>, %v: tensor<1x6x8xf32>)
+    -> tensor<1x6x16xf32> {
+  %kr_h0 = "rlx.narrow"(%k) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %kr_h1 = "rlx.narrow"(%k) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %kr = "rlx.concat"(%kr_h0, %kr_h0, %kr_h1, %kr_h1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  %vr_h0 = "rlx.narrow"(%v) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %vr_h1 = "rlx.narrow"(%v) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %vr = "rlx.concat"(%vr_h0, %vr_h0, %vr_h1, %vr_h1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, num_kv_heads = 4 : i64, causal = true, left_window = 2 : i64, right_window = 1 : i64, scale = 5.000000e-01 : f64, softcap = 3.000000e+01 : f64, q_offset = 3 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
+  return %o : tensor<1x6x16xf32>
+}
+
+// -----
+
+// CHECK-LABEL: func.func @tensor_slices
+// CHECK-SAME: (%[[Q:.*]]: tensor<1x6x16xf32>, %[[K:.*]]: tensor<1x6x8xf32>, %[[V:.*]]: tensor<1x6x8xf32>)
+// CHECK-NEXT: %[[O:.*]] = "rlx.attention"(%[[Q]], %[[K]], %[[V]]) {head_dim = 4 : i64, num_heads = 4 : i64, num_kv_heads = 2 : i64, {{.*}}}
+// CHECK-NEXT: return %[[O]]
+func.func @tensor_slices(%q: tensor<1x6x16xf32>, %k: tensor<1x6x8xf32>, %v: tensor<1x6x8xf32>)
+    -> tensor<1x6x16xf32> {
+  %k0 = tensor.extract_slice %k[0, 0, 0] [1, 6, 4] [1, 1, 1] : tensor<1x6x8xf32> to tensor<1x6x4xf32>
+  %k1 = tensor.extract_slice %k[0, 0, 4] [1, 6, 4] [1, 1, 1] : tensor<1x6x8xf32> to tensor<1x6x4xf32>
+  %kr = tensor.concat dim(2) %k0, %k0, %k1, %k1 : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  %v0 = tensor.extract_slice %v[0, 0, 0] [1, 6, 4] [1, 1, 1] : tensor<1x6x8xf32> to tensor<1x6x4xf32>
+  %v1 = tensor.extract_slice %v[0, 0, 4] [1, 6, 4] [1, 1, 1] : tensor<1x6x8xf32> to tensor<1x6x4xf32>
+  %vr = tensor.concat dim(2) %v0, %v0, %v1, %v1 : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
+  return %o : tensor<1x6x16xf32>
+}
+
+// -----
+
+// CHECK-LABEL: func.func @insert_slices
+// CHECK-SAME: (%[[Q:.*]]: tensor<1x6x16xf32>, %[[K:.*]]: tensor<1x6x8xf32>, %[[V:.*]]: tensor<1x6x8xf32>)
+// CHECK-NEXT: %[[O:.*]] = "rlx.attention"(%[[Q]], %[[K]], %[[V]]) {head_dim = 4 : i64, num_heads = 4 : i64, num_kv_heads = 2 : i64, {{.*}}}
+// CHECK-NEXT: return %[[O]]
+func.func @insert_slices(%q: tensor<1x6x16xf32>, %k: tensor<1x6x8xf32>, %v: tensor<1x6x8xf32>)
+    -> tensor<1x6x16xf32> {
+  %ke = tensor.empty() : tensor<1x6x16xf32>
+  %ks0 = tensor.extract_slice %k[0, 0, 0] [1, 6, 4] [1, 1, 1] : tensor<1x6x8xf32> to tensor<1x6x4xf32>
+  %ki0 = tensor.insert_slice %ks0 into %ke[0, 0, 0] [1, 6, 4] [1, 1, 1] : tensor<1x6x4xf32> into tensor<1x6x16xf32>
+  %ks1 = tensor.extract_slice %k[0, 0, 0] [1, 6, 4] [1, 1, 1] : tensor<1x6x8xf32> to tensor<1x6x4xf32>
+  %ki1 = tensor.insert_slice %ks1 into %ki0[0, 0, 4] [1, 6, 4] [1, 1, 1] : tensor<1x6x4xf32> into tensor<1x6x16xf32>
+  %ks2 = tensor.extract_slice %k[0, 0, 4] [1, 6, 4] [1, 1, 1] : tensor<1x6x8xf32> to tensor<1x6x4xf32>
+  %ki2 = tensor.insert_slice %ks2 into %ki1[0, 0, 8] [1, 6, 4] [1, 1, 1] : tensor<1x6x4xf32> into tensor<1x6x16xf32>
+  %ks3 = tensor.extract_slice %k[0, 0, 4] [1, 6, 4] [1, 1, 1] : tensor<1x6x8xf32> to tensor<1x6x4xf32>
+  %ki3 = tensor.insert_slice %ks3 into %ki2[0, 0, 12] [1, 6, 4] [1, 1, 1] : tensor<1x6x4xf32> into tensor<1x6x16xf32>
+  %ve = tensor.empty() : tensor<1x6x16xf32>
+  %vs0 = tensor.extract_slice %v[0, 0, 0] [1, 6, 4] [1, 1, 1] : tensor<1x6x8xf32> to tensor<1x6x4xf32>
+  %vi0 = tensor.insert_slice %vs0 into %ve[0, 0, 0] [1, 6, 4] [1, 1, 1] : tensor<1x6x4xf32> into tensor<1x6x16xf32>
+  %vs1 = tensor.extract_slice %v[0, 0, 0] [1, 6, 4] [1, 1, 1] : tensor<1x6x8xf32> to tensor<1x6x4xf32>
+  %vi1 = tensor.insert_slice %vs1 into %vi0[0, 0, 4] [1, 6, 4] [1, 1, 1] : tensor<1x6x4xf32> into tensor<1x6x16xf32>
+  %vs2 = tensor.extract_slice %v[0, 0, 4] [1, 6, 4] [1, 1, 1] : tensor<1x6x8xf32> to tensor<1x6x4xf32>
+  %vi2 = tensor.insert_slice %vs2 into %vi1[0, 0, 8] [1, 6, 4] [1, 1, 1] : tensor<1x6x4xf32> into tensor<1x6x16xf32>
+  %vs3 = tensor.extract_slice %v[0, 0, 4] [1, 6, 4] [1, 1, 1] : tensor<1x6x8xf32> to tensor<1x6x4xf32>
+  %vi3 = tensor.insert_slice %vs3 into %vi2[0, 0, 12] [1, 6, 4] [1, 1, 1] : tensor<1x6x4xf32> into tensor<1x6x16xf32>
+  %o = "rlx.attention"(%q, %ki3, %vi3) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
+  return %o : tensor<1x6x16xf32>
+}
+
+// -----
+
+// One key/value head: narrow is absent, or takes everything.
+// CHECK-LABEL: func.func @single_head
+// CHECK-NEXT: %[[O:.*]] = "rlx.attention"(%arg0, %arg1, %arg2) {head_dim = 4 : i64, num_heads = 4 : i64, num_kv_heads = 1 : i64, {{.*}}}
+// CHECK-NEXT: return %[[O]]
+func.func @single_head(%q: tensor<1x6x16xf32>, %k: tensor<1x6x4xf32>, %v: tensor<1x6x4xf32>)
+    -> tensor<1x6x16xf32> {
+  %kr = "rlx.concat"(%k, %k, %k, %k) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  %v0 = "rlx.narrow"(%v) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x4xf32>) -> tensor<1x6x4xf32>
+  %vr = "rlx.concat"(%v0, %v0, %v0, %v0) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
+  return %o : tensor<1x6x16xf32>
+}
+
+// -----
+
+// CHECK-LABEL: func.func @dynamic
+// CHECK-NEXT: "rlx.attention"(%arg0, %arg1, %arg2) {{{.*}}num_kv_heads = 2{{.*}}} : (tensor<?x?x16xf32>, tensor<?x?x8xf32>, tensor<?x?x8xf32>) -> tensor<?x?x16xf32>
+func.func @dynamic(%q: tensor<?x?x16xf32>, %k: tensor<?x?x8xf32>, %v: tensor<?x?x8xf32>)
+    -> tensor<?x?x16xf32> {
+  %kr_h0 = "rlx.narrow"(%k) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<?x?x8xf32>) -> tensor<?x?x4xf32>
+  %kr_h1 = "rlx.narrow"(%k) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<?x?x8xf32>) -> tensor<?x?x4xf32>
+  %kr = "rlx.concat"(%kr_h0, %kr_h0, %kr_h1, %kr_h1) {axis = 2 : i64} : (tensor<?x?x4xf32>, tensor<?x?x4xf32>, tensor<?x?x4xf32>, tensor<?x?x4xf32>) -> tensor<?x?x16xf32>
+  %vr_h0 = "rlx.narrow"(%v) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<?x?x8xf32>) -> tensor<?x?x4xf32>
+  %vr_h1 = "rlx.narrow"(%v) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<?x?x8xf32>) -> tensor<?x?x4xf32>
+  %vr = "rlx.concat"(%vr_h0, %vr_h0, %vr_h1, %vr_h1) {axis = 2 : i64} : (tensor<?x?x4xf32>, tensor<?x?x4xf32>, tensor<?x?x4xf32>, tensor<?x?x4xf32>) -> tensor<?x?x16xf32>
+  %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<?x?x16xf32>, tensor<?x?x16xf32>, tensor<?x?x16xf32>) -> tensor<?x?x16xf32>
+  return %o : tensor<?x?x16xf32>
+}
+
+// -----
+
+// CHECK-LABEL: func.func @v_head_dim
+// CHECK-NEXT: "rlx.attention"(%arg0, %arg1, %arg2) {head_dim = 4 : i64, num_heads = 4 : i64, num_kv_heads = 2 : i64, {{.*}}v_head_dim = 3 : i64} : (tensor<1x6x16xf32>, tensor<1x6x8xf32>, tensor<1x6x6xf32>) -> tensor<1x6x12xf32>
+func.func @v_head_dim(%q: tensor<1x6x16xf32>, %k: tensor<1x6x8xf32>, %v: tensor<1x6x6xf32>)
+    -> tensor<1x6x12xf32> {
+  %kr_h0 = "rlx.narrow"(%k) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %kr_h1 = "rlx.narrow"(%k) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %kr = "rlx.concat"(%kr_h0, %kr_h0, %kr_h1, %kr_h1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  %vr_h0 = "rlx.narrow"(%v) {axis = 2 : i64, start = 0 : i64, length = 3 : i64} : (tensor<1x6x6xf32>) -> tensor<1x6x3xf32>
+  %vr_h1 = "rlx.narrow"(%v) {axis = 2 : i64, start = 3 : i64, length = 3 : i64} : (tensor<1x6x6xf32>) -> tensor<1x6x3xf32>
+  %vr = "rlx.concat"(%vr_h0, %vr_h0, %vr_h1, %vr_h1) {axis = 2 : i64} : (tensor<1x6x3xf32>, tensor<1x6x3xf32>, tensor<1x6x3xf32>, tensor<1x6x3xf32>) -> tensor<1x6x12xf32>
+  %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, v_head_dim = 3 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x12xf32>) -> tensor<1x6x12xf32>
+  return %o : tensor<1x6x12xf32>
+}
+
+// -----
+
+// Attention with 4 key/value heads, repeated from 2.
+// CHECK-LABEL: func.func @grouped_already
+// CHECK-NEXT: "rlx.attention"(%arg0, %arg1, %arg2) {head_dim = 4 : i64, num_heads = 8 : i64, num_kv_heads = 2 : i64, {{.*}}}
+func.func @grouped_already(%q: tensor<1x6x32xf32>, %k: tensor<1x6x8xf32>, %v: tensor<1x6x8xf32>)
+    -> tensor<1x6x32xf32> {
+  %kr_h0 = "rlx.narrow"(%k) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %kr_h1 = "rlx.narrow"(%k) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %kr = "rlx.concat"(%kr_h0, %kr_h0, %kr_h1, %kr_h1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  %vr_h0 = "rlx.narrow"(%v) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %vr_h1 = "rlx.narrow"(%v) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %vr = "rlx.concat"(%vr_h0, %vr_h0, %vr_h1, %vr_h1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 8 : i64, head_dim = 4 : i64, num_kv_heads = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x32xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x32xf32>
+  return %o : tensor<1x6x32xf32>
+}
+
+// -----
+
+// Keys in two steps, values in one.
+// CHECK-LABEL: func.func @repeated_twice
+// CHECK-NEXT: "rlx.attention"(%arg0, %arg1, %arg2) {head_dim = 4 : i64, num_heads = 8 : i64, num_kv_heads = 2 : i64, {{.*}}}
+func.func @repeated_twice(%q: tensor<1x6x32xf32>, %k: tensor<1x6x8xf32>, %v: tensor<1x6x8xf32>)
+    -> tensor<1x6x32xf32> {
+  %kr_h0 = "rlx.narrow"(%k) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %kr_h1 = "rlx.narrow"(%k) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %kr = "rlx.concat"(%kr_h0, %kr_h0, %kr_h1, %kr_h1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  %ks_h0 = "rlx.narrow"(%kr) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x16xf32>) -> tensor<1x6x4xf32>
+  %ks_h1 = "rlx.narrow"(%kr) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x16xf32>) -> tensor<1x6x4xf32>
+  %ks_h2 = "rlx.narrow"(%kr) {axis = 2 : i64, start = 8 : i64, length = 4 : i64} : (tensor<1x6x16xf32>) -> tensor<1x6x4xf32>
+  %ks_h3 = "rlx.narrow"(%kr) {axis = 2 : i64, start = 12 : i64, length = 4 : i64} : (tensor<1x6x16xf32>) -> tensor<1x6x4xf32>
+  %ks = "rlx.concat"(%ks_h0, %ks_h0, %ks_h1, %ks_h1, %ks_h2, %ks_h2, %ks_h3, %ks_h3) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x32xf32>
+  %vr_h0 = "rlx.narrow"(%v) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %vr_h1 = "rlx.narrow"(%v) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %vr = "rlx.concat"(%vr_h0, %vr_h0, %vr_h0, %vr_h0, %vr_h1, %vr_h1, %vr_h1, %vr_h1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x32xf32>
+  %o = "rlx.attention"(%q, %ks, %vr) {num_heads = 8 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x32xf32>, tensor<1x6x32xf32>, tensor<1x6x32xf32>) -> tensor<1x6x32xf32>
+  return %o : tensor<1x6x32xf32>
+}
+
+// -----
+
+// The un-repeated tensors may be slices themselves.
+// CHECK-LABEL: func.func @slices_of_one
+// CHECK-NEXT: %[[K:.*]] = "rlx.narrow"(%arg1) {{{.*}}start = 0 : i64}
+// CHECK-NEXT: %[[V:.*]] = "rlx.narrow"(%arg1) {{{.*}}start = 8 : i64}
+// CHECK-NEXT: "rlx.attention"(%arg0, %[[K]], %[[V]]) {{{.*}}num_kv_heads = 2
+func.func @slices_of_one(%q: tensor<1x6x16xf32>, %kv: tensor<1x6x16xf32>)
+    -> tensor<1x6x16xf32> {
+  %kh = "rlx.narrow"(%kv) {axis = 2 : i64, start = 0 : i64, length = 8 : i64} : (tensor<1x6x16xf32>) -> tensor<1x6x8xf32>
+  %vh = "rlx.narrow"(%kv) {axis = 2 : i64, start = 8 : i64, length = 8 : i64} : (tensor<1x6x16xf32>) -> tensor<1x6x8xf32>
+  %kr_h0 = "rlx.narrow"(%kh) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %kr_h1 = "rlx.narrow"(%kh) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %kr = "rlx.concat"(%kr_h0, %kr_h0, %kr_h1, %kr_h1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  %vr_h0 = "rlx.narrow"(%vh) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %vr_h1 = "rlx.narrow"(%vh) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %vr = "rlx.concat"(%vr_h0, %vr_h0, %vr_h1, %vr_h1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
+  return %o : tensor<1x6x16xf32>
+}
+
+// -----
+
+// expand_shape, broadcast, collapse_shape, as repeat_interleave becomes.
+// CHECK-LABEL: func.func @broadcast
+// CHECK-NOT: broadcast
+// CHECK: "rlx.attention"(%arg0, %arg1, %arg2) {{{.*}}num_kv_heads = 2
+func.func @broadcast(%q: tensor<1x?x16xf32>, %k: tensor<1x?x8xf32>, %v: tensor<1x?x8xf32>)
+    -> tensor<1x?x16xf32> {
+  %c1 = arith.constant 1 : index
+  %kn = tensor.dim %k, %c1 : tensor<1x?x8xf32>
+  %k4 = tensor.expand_shape %k [[0], [1], [2, 3]] output_shape [1, %kn, 2, 4] : tensor<1x?x8xf32> into tensor<1x?x2x4xf32>
+  %ke = tensor.empty(%kn) : tensor<1x?x2x2x4xf32>
+  %kb = linalg.broadcast ins(%k4 : tensor<1x?x2x4xf32>) outs(%ke : tensor<1x?x2x2x4xf32>) dimensions = [3]
+  %kr = tensor.collapse_shape %kb [[0], [1], [2, 3, 4]] : tensor<1x?x2x2x4xf32> into tensor<1x?x16xf32>
+  %vn = tensor.dim %v, %c1 : tensor<1x?x8xf32>
+  %v4 = tensor.expand_shape %v [[0], [1], [2, 3]] output_shape [1, %vn, 2, 4] : tensor<1x?x8xf32> into tensor<1x?x2x4xf32>
+  %ve = tensor.empty(%vn) : tensor<1x?x2x2x4xf32>
+  %vb = linalg.broadcast ins(%v4 : tensor<1x?x2x4xf32>) outs(%ve : tensor<1x?x2x2x4xf32>) dimensions = [3]
+  %vr = tensor.collapse_shape %vb [[0], [1], [2, 3, 4]] : tensor<1x?x2x2x4xf32> into tensor<1x?x16xf32>
+  %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x?x16xf32>, tensor<1x?x16xf32>, tensor<1x?x16xf32>) -> tensor<1x?x16xf32>
+  return %o : tensor<1x?x16xf32>
+}
+
+// -----
+
+// Hugging Face's repeat_kv on [B, H, S, D], as torch-mlir lowers it.
+// CHECK-LABEL: func.func @repeat_kv
+// CHECK-NEXT: %[[O:.*]] = "rlx.attention"(%arg0, %arg1, %arg2) {{{.*}}num_kv_heads = 2
+// CHECK-NEXT: return %[[O]]
+func.func @repeat_kv(%q: tensor<2x6x16xf32>, %k: tensor<2x6x8xf32>, %v: tensor<2x6x8xf32>)
+    -> tensor<2x6x16xf32> {
+  %k4 = tensor.expand_shape %k [[0], [1], [2, 3]] output_shape [2, 6, 2, 4] : tensor<2x6x8xf32> into tensor<2x6x2x4xf32>
+  %ke0 = tensor.empty() : tensor<2x2x6x4xf32>
+  %kt = linalg.transpose ins(%k4 : tensor<2x6x2x4xf32>) outs(%ke0 : tensor<2x2x6x4xf32>) permutation = [0, 2, 1, 3]
+  %ke = tensor.empty() : tensor<2x2x2x6x4xf32>
+  %kr5 = linalg.generic {indexing_maps = [affine_map<(d0, d1, d2, d3, d4) -> (d0, d1, d3, d4)>, affine_map<(d0, d1, d2, d3, d4) -> (d0, d1, d2, d3, d4)>], iterator_types = ["parallel", "parallel", "parallel", "parallel", "parallel"]} ins(%kt : tensor<2x2x6x4xf32>) outs(%ke : tensor<2x2x2x6x4xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    linalg.yield %in : f32
+  } -> tensor<2x2x2x6x4xf32>
+  %kc = tensor.collapse_shape %kr5 [[0], [1, 2], [3], [4]] : tensor<2x2x2x6x4xf32> into tensor<2x4x6x4xf32>
+  %ke1 = tensor.empty() : tensor<2x6x4x4xf32>
+  %ku = linalg.transpose ins(%kc : tensor<2x4x6x4xf32>) outs(%ke1 : tensor<2x6x4x4xf32>) permutation = [0, 2, 1, 3]
+  %kr = tensor.collapse_shape %ku [[0], [1], [2, 3]] : tensor<2x6x4x4xf32> into tensor<2x6x16xf32>
+  %v4 = tensor.expand_shape %v [[0], [1], [2, 3]] output_shape [2, 6, 2, 4] : tensor<2x6x8xf32> into tensor<2x6x2x4xf32>
+  %ve0 = tensor.empty() : tensor<2x2x6x4xf32>
+  %vt = linalg.transpose ins(%v4 : tensor<2x6x2x4xf32>) outs(%ve0 : tensor<2x2x6x4xf32>) permutation = [0, 2, 1, 3]
+  %ve = tensor.empty() : tensor<2x2x2x6x4xf32>
+  %vr5 = linalg.generic {indexing_maps = [affine_map<(d0, d1, d2, d3, d4) -> (d0, d1, d3, d4)>, affine_map<(d0, d1, d2, d3, d4) -> (d0, d1, d2, d3, d4)>], iterator_types = ["parallel", "parallel", "parallel", "parallel", "parallel"]} ins(%vt : tensor<2x2x6x4xf32>) outs(%ve : tensor<2x2x2x6x4xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    linalg.yield %in : f32
+  } -> tensor<2x2x2x6x4xf32>
+  %vc = tensor.collapse_shape %vr5 [[0], [1, 2], [3], [4]] : tensor<2x2x2x6x4xf32> into tensor<2x4x6x4xf32>
+  %ve1 = tensor.empty() : tensor<2x6x4x4xf32>
+  %vu = linalg.transpose ins(%vc : tensor<2x4x6x4xf32>) outs(%ve1 : tensor<2x6x4x4xf32>) permutation = [0, 2, 1, 3]
+  %vr = tensor.collapse_shape %vu [[0], [1], [2, 3]] : tensor<2x6x4x4xf32> into tensor<2x6x16xf32>
+  %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<2x6x16xf32>, tensor<2x6x16xf32>, tensor<2x6x16xf32>) -> tensor<2x6x16xf32>
+  return %o : tensor<2x6x16xf32>
+}
+
+// -----
+
+// Un-repeated tensors in [B, H, S, D] are brought into the layout of attention.
+// CHECK-LABEL: func.func @heads_first
+// CHECK-NOT: linalg.generic
+// CHECK-COUNT-2: linalg.transpose ins({{.*}}) permutation = [0, 2, 1, 3]
+// CHECK-NOT: linalg.generic
+// CHECK: "rlx.attention"({{.*}}) {{{.*}}num_kv_heads = 2{{.*}}} : (tensor<2x6x16xf32>, tensor<2x6x8xf32>, tensor<2x6x8xf32>)
+func.func @heads_first(%q: tensor<2x6x16xf32>, %k: tensor<2x2x6x4xf32>, %v: tensor<2x2x6x4xf32>)
+    -> tensor<2x6x16xf32> {
+  %s = arith.constant dense<[2, 6, 16]> : tensor<3xi64>
+  %ke = tensor.empty() : tensor<2x6x2x2x4xf32>
+  %kr5 = linalg.generic {indexing_maps = [affine_map<(d0, d1, d2, d3, d4) -> (d0, d2, d1, d4)>, affine_map<(d0, d1, d2, d3, d4) -> (d0, d1, d2, d3, d4)>], iterator_types = ["parallel", "parallel", "parallel", "parallel", "parallel"]} ins(%k : tensor<2x2x6x4xf32>) outs(%ke : tensor<2x6x2x2x4xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    linalg.yield %in : f32
+  } -> tensor<2x6x2x2x4xf32>
+  %kr = tensor.reshape %kr5(%s) : (tensor<2x6x2x2x4xf32>, tensor<3xi64>) -> tensor<2x6x16xf32>
+  %ve = tensor.empty() : tensor<2x6x2x2x4xf32>
+  %vr5 = linalg.generic {indexing_maps = [affine_map<(d0, d1, d2, d3, d4) -> (d0, d2, d1, d4)>, affine_map<(d0, d1, d2, d3, d4) -> (d0, d1, d2, d3, d4)>], iterator_types = ["parallel", "parallel", "parallel", "parallel", "parallel"]} ins(%v : tensor<2x2x6x4xf32>) outs(%ve : tensor<2x6x2x2x4xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    linalg.yield %in : f32
+  } -> tensor<2x6x2x2x4xf32>
+  %vr = tensor.reshape %vr5(%s) : (tensor<2x6x2x2x4xf32>, tensor<3xi64>) -> tensor<2x6x16xf32>
+  %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<2x6x16xf32>, tensor<2x6x16xf32>, tensor<2x6x16xf32>) -> tensor<2x6x16xf32>
+  return %o : tensor<2x6x16xf32>
+}
+
+// -----
+
+// Whatever else uses the repeated keys keeps them; the values are gone.
+// CHECK-LABEL: func.func @other_users
+// CHECK-COUNT-2: "rlx.narrow"(%arg1)
+// CHECK-NEXT: %[[KR:.*]] = "rlx.concat"
+// CHECK-NEXT: %[[O:.*]] = "rlx.attention"(%arg0, %arg1, %arg2) {{{.*}}num_kv_heads = 2
+// CHECK-NEXT: return %[[O]], %[[KR]]
+func.func @other_users(%q: tensor<1x6x16xf32>, %k: tensor<1x6x8xf32>, %v: tensor<1x6x8xf32>)
+    -> (tensor<1x6x16xf32>, tensor<1x6x16xf32>) {
+  %kr_h0 = "rlx.narrow"(%k) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %kr_h1 = "rlx.narrow"(%k) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %kr = "rlx.concat"(%kr_h0, %kr_h0, %kr_h1, %kr_h1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  %vr_h0 = "rlx.narrow"(%v) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %vr_h1 = "rlx.narrow"(%v) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %vr = "rlx.concat"(%vr_h0, %vr_h0, %vr_h1, %vr_h1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
+  return %o, %kr : tensor<1x6x16xf32>, tensor<1x6x16xf32>
+}
+
+// -----
+
+// CHECK-LABEL: func.func @two_attentions
+// CHECK-NEXT: "rlx.attention"(%arg0, %arg1, %arg2) {head_dim
+// CHECK-NEXT: "rlx.attention"(%arg0, %arg1, %arg2) {causal
+// CHECK-NEXT: return
+func.func @two_attentions(%q: tensor<1x6x16xf32>, %k: tensor<1x6x8xf32>, %v: tensor<1x6x8xf32>)
+    -> (tensor<1x6x16xf32>, tensor<1x6x16xf32>) {
+  %kr_h0 = "rlx.narrow"(%k) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %kr_h1 = "rlx.narrow"(%k) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %kr = "rlx.concat"(%kr_h0, %kr_h0, %kr_h1, %kr_h1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  %vr_h0 = "rlx.narrow"(%v) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %vr_h1 = "rlx.narrow"(%v) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %vr = "rlx.concat"(%vr_h0, %vr_h0, %vr_h1, %vr_h1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  %o1 = "rlx.attention"(%q, %kr, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
+  %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, causal = true, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
+  return %o, %o1 : tensor<1x6x16xf32>, tensor<1x6x16xf32>
+}
+
+// -----
+
+// No repetition: nothing to do, nothing to say.
+// CHECK-LABEL: func.func @nothing_repeated
+// CHECK-NEXT: "rlx.attention"(%arg0, %arg1, %arg2) {head_dim = 4 : i64, num_heads = 4 : i64, operandSegmentSizes
+func.func @nothing_repeated(%q: tensor<1x6x16xf32>, %k: tensor<1x6x16xf32>, %v: tensor<1x6x16xf32>)
+    -> tensor<1x6x16xf32> {
+  %o = "rlx.attention"(%q, %k, %v) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
+  return %o : tensor<1x6x16xf32>
+}
+
+// -----
+
+// Each head once: not a repetition.
+// CHECK-LABEL: func.func @split_and_joined
+// CHECK: "rlx.concat"
+// CHECK: "rlx.attention"({{.*}}) {head_dim = 4 : i64, num_heads = 4 : i64, operandSegmentSizes
+func.func @split_and_joined(%q: tensor<1x6x16xf32>, %k: tensor<1x6x16xf32>, %v: tensor<1x6x32xf32>)
+    -> tensor<1x6x16xf32> {
+  %kr_h0 = "rlx.narrow"(%k) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x16xf32>) -> tensor<1x6x4xf32>
+  %kr_h1 = "rlx.narrow"(%k) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x16xf32>) -> tensor<1x6x4xf32>
+  %kr_h2 = "rlx.narrow"(%k) {axis = 2 : i64, start = 8 : i64, length = 4 : i64} : (tensor<1x6x16xf32>) -> tensor<1x6x4xf32>
+  %kr_h3 = "rlx.narrow"(%k) {axis = 2 : i64, start = 12 : i64, length = 4 : i64} : (tensor<1x6x16xf32>) -> tensor<1x6x4xf32>
+  %kr = "rlx.concat"(%kr_h0, %kr_h1, %kr_h2, %kr_h3) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  %vr = "rlx.narrow"(%v) {axis = 2 : i64, start = 16 : i64, length = 16 : i64} : (tensor<1x6x32xf32>) -> tensor<1x6x16xf32>
+  %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
+  return %o : tensor<1x6x16xf32>
+}
+
+// -----
+
+// Near misses: the IR stays, and a remark says why.
+
+// -----
+
+// CHECK-LABEL: func.func @tiled
+// CHECK: "rlx.attention"(%arg0, %{{.*}}, %{{.*}}) {{{.*}}num_heads = 4 : i64, operandSegmentSizes
+func.func @tiled(%q: tensor<1x6x16xf32>, %k: tensor<1x6x8xf32>, %v: tensor<1x6x8xf32>)
+    -> tensor<1x6x16xf32> {
+  %kr_h0 = "rlx.narrow"(%k) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %kr_h1 = "rlx.narrow"(%k) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %kr = "rlx.concat"(%kr_h0, %kr_h1, %kr_h0, %kr_h1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  %vr_h0 = "rlx.narrow"(%v) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %vr_h1 = "rlx.narrow"(%v) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %vr = "rlx.concat"(%vr_h0, %vr_h1, %vr_h0, %vr_h1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  // expected-remark @+1 {{key and value heads stay repeated: key heads come in the order 0, 1, 0, 1}}
+  %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
+  return %o : tensor<1x6x16xf32>
+}
+
+// -----
+
+// CHECK-LABEL: func.func @values_tiled
+// CHECK: "rlx.attention"(%arg0, %{{.*}}, %{{.*}}) {{{.*}}num_heads = 4 : i64, operandSegmentSizes
+func.func @values_tiled(%q: tensor<1x6x16xf32>, %k: tensor<1x6x8xf32>, %v: tensor<1x6x8xf32>)
+    -> tensor<1x6x16xf32> {
+  %kr_h0 = "rlx.narrow"(%k) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %kr_h1 = "rlx.narrow"(%k) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %kr = "rlx.concat"(%kr_h0, %kr_h0, %kr_h1, %kr_h1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  %vr_h0 = "rlx.narrow"(%v) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %vr_h1 = "rlx.narrow"(%v) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %vr = "rlx.concat"(%vr_h0, %vr_h1, %vr_h0, %vr_h1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  // expected-remark @+1 {{key and value heads stay repeated: value heads come in the order 0, 1, 0, 1}}
+  %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
+  return %o : tensor<1x6x16xf32>
+}
+
+// -----
+
+// CHECK-LABEL: func.func @out_of_order
+// CHECK: "rlx.attention"(%arg0, %{{.*}}, %{{.*}}) {{{.*}}num_heads = 4 : i64, operandSegmentSizes
+func.func @out_of_order(%q: tensor<1x6x16xf32>, %k: tensor<1x6x8xf32>, %v: tensor<1x6x8xf32>)
+    -> tensor<1x6x16xf32> {
+  %kr_h1 = "rlx.narrow"(%k) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %kr_h0 = "rlx.narrow"(%k) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %kr = "rlx.concat"(%kr_h1, %kr_h1, %kr_h0, %kr_h0) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  %vr_h1 = "rlx.narrow"(%v) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %vr_h0 = "rlx.narrow"(%v) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %vr = "rlx.concat"(%vr_h1, %vr_h1, %vr_h0, %vr_h0) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  // expected-remark @+1 {{key and value heads stay repeated: key heads come in the order 1, 1, 0, 0}}
+  %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
+  return %o : tensor<1x6x16xf32>
+}
+
+// -----
+
+// CHECK-LABEL: func.func @uneven
+// CHECK: "rlx.attention"(%arg0, %{{.*}}, %{{.*}}) {{{.*}}num_heads = 4 : i64, operandSegmentSizes
+func.func @uneven(%q: tensor<1x6x16xf32>, %k: tensor<1x6x8xf32>, %v: tensor<1x6x8xf32>)
+    -> tensor<1x6x16xf32> {
+  %kr_h0 = "rlx.narrow"(%k) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %kr_h1 = "rlx.narrow"(%k) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %kr = "rlx.concat"(%kr_h0, %kr_h0, %kr_h0, %kr_h1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  %vr_h0 = "rlx.narrow"(%v) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %vr_h1 = "rlx.narrow"(%v) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %vr = "rlx.concat"(%vr_h0, %vr_h0, %vr_h0, %vr_h1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  // expected-remark @+1 {{key and value heads stay repeated: key heads come in the order 0, 0, 0, 1}}
+  %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
+  return %o : tensor<1x6x16xf32>
+}
+
+// -----
+
+// Two of three heads.
+// CHECK-LABEL: func.func @partial
+// CHECK: "rlx.attention"(%arg0, %{{.*}}, %{{.*}}) {{{.*}}num_heads = 4 : i64, operandSegmentSizes
+func.func @partial(%q: tensor<1x6x16xf32>, %k: tensor<1x6x12xf32>, %v: tensor<1x6x12xf32>)
+    -> tensor<1x6x16xf32> {
+  %kr_h0 = "rlx.narrow"(%k) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x12xf32>) -> tensor<1x6x4xf32>
+  %kr_h1 = "rlx.narrow"(%k) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x12xf32>) -> tensor<1x6x4xf32>
+  %kr = "rlx.concat"(%kr_h0, %kr_h0, %kr_h1, %kr_h1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  %vr_h0 = "rlx.narrow"(%v) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x12xf32>) -> tensor<1x6x4xf32>
+  %vr_h1 = "rlx.narrow"(%v) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x12xf32>) -> tensor<1x6x4xf32>
+  %vr = "rlx.concat"(%vr_h0, %vr_h0, %vr_h1, %vr_h1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  // expected-remark @+1 {{key and value heads stay repeated: key heads are only 0, 1 of a tensor with 12 columns}}
+  %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
+  return %o : tensor<1x6x16xf32>
+}
+
+// -----
+
+// Slices of 2 repeated, in heads of 4.
+// CHECK-LABEL: func.func @shorter_than_head
+// CHECK: "rlx.attention"(%arg0, %{{.*}}, %{{.*}}) {{{.*}}num_heads = 4 : i64, operandSegmentSizes
+func.func @shorter_than_head(%q: tensor<1x6x16xf32>, %k: tensor<1x6x8xf32>, %v: tensor<1x6x8xf32>)
+    -> tensor<1x6x16xf32> {
+  %k0 = "rlx.narrow"(%k) {axis = 2 : i64, start = 0 : i64, length = 2 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x2xf32>
+  %k1 = "rlx.narrow"(%k) {axis = 2 : i64, start = 2 : i64, length = 2 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x2xf32>
+  %k2 = "rlx.narrow"(%k) {axis = 2 : i64, start = 4 : i64, length = 2 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x2xf32>
+  %k3 = "rlx.narrow"(%k) {axis = 2 : i64, start = 6 : i64, length = 2 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x2xf32>
+  %kr = "rlx.concat"(%k0, %k0, %k1, %k1, %k2, %k2, %k3, %k3) {axis = 2 : i64} : (tensor<1x6x2xf32>, tensor<1x6x2xf32>, tensor<1x6x2xf32>, tensor<1x6x2xf32>, tensor<1x6x2xf32>, tensor<1x6x2xf32>, tensor<1x6x2xf32>, tensor<1x6x2xf32>) -> tensor<1x6x16xf32>
+  %v0 = "rlx.narrow"(%v) {axis = 2 : i64, start = 0 : i64, length = 2 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x2xf32>
+  %v1 = "rlx.narrow"(%v) {axis = 2 : i64, start = 2 : i64, length = 2 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x2xf32>
+  %v2 = "rlx.narrow"(%v) {axis = 2 : i64, start = 4 : i64, length = 2 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x2xf32>
+  %v3 = "rlx.narrow"(%v) {axis = 2 : i64, start = 6 : i64, length = 2 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x2xf32>
+  %vr = "rlx.concat"(%v0, %v0, %v1, %v1, %v2, %v2, %v3, %v3) {axis = 2 : i64} : (tensor<1x6x2xf32>, tensor<1x6x2xf32>, tensor<1x6x2xf32>, tensor<1x6x2xf32>, tensor<1x6x2xf32>, tensor<1x6x2xf32>, tensor<1x6x2xf32>, tensor<1x6x2xf32>) -> tensor<1x6x16xf32>
+  // expected-remark @+1 {{key and value heads stay repeated: key head 0 is not 4 columns in a row of one tensor}}
+  %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
+  return %o : tensor<1x6x16xf32>
+}
+
+// -----
+
+// Slices that start in the middle of a head.
+// CHECK-LABEL: func.func @shifted
+// CHECK: "rlx.attention"(%arg0, %{{.*}}, %{{.*}}) {{{.*}}num_heads = 4 : i64, operandSegmentSizes
+func.func @shifted(%q: tensor<1x6x16xf32>, %k: tensor<1x6x9xf32>, %v: tensor<1x6x9xf32>)
+    -> tensor<1x6x16xf32> {
+  %k0 = "rlx.narrow"(%k) {axis = 2 : i64, start = 1 : i64, length = 4 : i64} : (tensor<1x6x9xf32>) -> tensor<1x6x4xf32>
+  %k1 = "rlx.narrow"(%k) {axis = 2 : i64, start = 5 : i64, length = 4 : i64} : (tensor<1x6x9xf32>) -> tensor<1x6x4xf32>
+  %kr = "rlx.concat"(%k0, %k0, %k1, %k1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  %v0 = "rlx.narrow"(%v) {axis = 2 : i64, start = 1 : i64, length = 4 : i64} : (tensor<1x6x9xf32>) -> tensor<1x6x4xf32>
+  %v1 = "rlx.narrow"(%v) {axis = 2 : i64, start = 5 : i64, length = 4 : i64} : (tensor<1x6x9xf32>) -> tensor<1x6x4xf32>
+  %vr = "rlx.concat"(%v0, %v0, %v1, %v1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  // expected-remark @+1 {{key and value heads stay repeated: key head 0 starts at column 1, which is no multiple of its size 4}}
+  %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
+  return %o : tensor<1x6x16xf32>
+}
+
+// -----
+
+// CHECK-LABEL: func.func @values_not_repeated
+// CHECK: "rlx.attention"(%arg0, %{{.*}}, %{{.*}}) {{{.*}}num_heads = 4 : i64, operandSegmentSizes
+func.func @values_not_repeated(%q: tensor<1x6x16xf32>, %k: tensor<1x6x8xf32>, %v: tensor<1x6x16xf32>)
+    -> tensor<1x6x16xf32> {
+  %kr_h0 = "rlx.narrow"(%k) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %kr_h1 = "rlx.narrow"(%k) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %kr = "rlx.concat"(%kr_h0, %kr_h0, %kr_h1, %kr_h1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  // expected-remark @+1 {{key and value heads stay repeated: value heads are not repeated but key heads are}}
+  %o = "rlx.attention"(%q, %kr, %v) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
+  return %o : tensor<1x6x16xf32>
+}
+
+// -----
+
+// CHECK-LABEL: func.func @keys_not_repeated
+// CHECK: "rlx.attention"(%arg0, %{{.*}}, %{{.*}}) {{{.*}}num_heads = 4 : i64, operandSegmentSizes
+func.func @keys_not_repeated(%q: tensor<1x6x16xf32>, %k: tensor<1x6x16xf32>, %v: tensor<1x6x8xf32>)
+    -> tensor<1x6x16xf32> {
+  %vr_h0 = "rlx.narrow"(%v) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %vr_h1 = "rlx.narrow"(%v) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %vr = "rlx.concat"(%vr_h0, %vr_h0, %vr_h1, %vr_h1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  // expected-remark @+1 {{key and value heads stay repeated: key heads are not repeated but value heads are}}
+  %o = "rlx.attention"(%q, %k, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
+  return %o : tensor<1x6x16xf32>
+}
+
+// -----
+
+// CHECK-LABEL: func.func @different_groups
+// CHECK: "rlx.attention"(%arg0, %{{.*}}, %{{.*}}) {{{.*}}num_heads = 4 : i64, operandSegmentSizes
+func.func @different_groups(%q: tensor<1x6x16xf32>, %k: tensor<1x6x8xf32>, %v: tensor<1x6x4xf32>)
+    -> tensor<1x6x16xf32> {
+  %kr_h0 = "rlx.narrow"(%k) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %kr_h1 = "rlx.narrow"(%k) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %kr = "rlx.concat"(%kr_h0, %kr_h0, %kr_h1, %kr_h1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  %vr = "rlx.concat"(%v, %v, %v, %v) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  // expected-remark @+1 {{key and value heads stay repeated: key heads are repeated 2 times but value heads 4 times}}
+  %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
+  return %o : tensor<1x6x16xf32>
+}
+
+// -----
+
+// Heads that are tensors of their own.
+// CHECK-LABEL: func.func @different_sources
+// CHECK: "rlx.attention"(%arg0, %{{.*}}, %{{.*}}) {{{.*}}num_heads = 4 : i64, operandSegmentSizes
+func.func @different_sources(%q: tensor<1x6x16xf32>, %k0: tensor<1x6x4xf32>, %k1: tensor<1x6x4xf32>, %v: tensor<1x6x8xf32>)
+    -> tensor<1x6x16xf32> {
+  %kr = "rlx.concat"(%k0, %k0, %k1, %k1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  %vr_h0 = "rlx.narrow"(%v) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %vr_h1 = "rlx.narrow"(%v) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<1x6x8xf32>) -> tensor<1x6x4xf32>
+  %vr = "rlx.concat"(%vr_h0, %vr_h0, %vr_h1, %vr_h1) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  // expected-remark @+1 {{key and value heads stay repeated: key heads come from different tensors}}
+  %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
+  return %o : tensor<1x6x16xf32>
+}
+
+// -----
+
+// Broadcast in front of the heads repeats the whole: 0, 1, 0, 1.
+// CHECK-LABEL: func.func @broadcast_in_front
+// CHECK: "rlx.attention"(%arg0, %{{.*}}, %{{.*}}) {{{.*}}num_heads = 4 : i64, operandSegmentSizes
+func.func @broadcast_in_front(%q: tensor<1x6x16xf32>, %k: tensor<1x6x8xf32>, %v: tensor<1x6x8xf32>)
+    -> tensor<1x6x16xf32> {
+  %k4 = tensor.expand_shape %k [[0], [1], [2, 3]] output_shape [1, 6, 2, 4] : tensor<1x6x8xf32> into tensor<1x6x2x4xf32>
+  %ke = tensor.empty() : tensor<1x6x2x2x4xf32>
+  %kb = linalg.broadcast ins(%k4 : tensor<1x6x2x4xf32>) outs(%ke : tensor<1x6x2x2x4xf32>) dimensions = [2]
+  %kr = tensor.collapse_shape %kb [[0], [1], [2, 3, 4]] : tensor<1x6x2x2x4xf32> into tensor<1x6x16xf32>
+  %v4 = tensor.expand_shape %v [[0], [1], [2, 3]] output_shape [1, 6, 2, 4] : tensor<1x6x8xf32> into tensor<1x6x2x4xf32>
+  %ve = tensor.empty() : tensor<1x6x2x2x4xf32>
+  %vb = linalg.broadcast ins(%v4 : tensor<1x6x2x4xf32>) outs(%ve : tensor<1x6x2x2x4xf32>) dimensions = [2]
+  %vr = tensor.collapse_shape %vb [[0], [1], [2, 3, 4]] : tensor<1x6x2x2x4xf32> into tensor<1x6x16xf32>
+  // expected-remark @+1 {{key and value heads stay repeated: key heads come in the order 0, 1, 0, 1}}
+  %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
+  return %o : tensor<1x6x16xf32>
+}
+
+// -----
+
+// Broadcast inside the heads repeats single columns.
+// CHECK-LABEL: func.func @broadcast_inside
+// CHECK: "rlx.attention"(%arg0, %{{.*}}, %{{.*}}) {{{.*}}num_heads = 4 : i64, operandSegmentSizes
+func.func @broadcast_inside(%q: tensor<1x6x16xf32>, %k: tensor<1x6x8xf32>, %v: tensor<1x6x8xf32>)
+    -> tensor<1x6x16xf32> {
+  %k4 = tensor.expand_shape %k [[0], [1], [2, 3]] output_shape [1, 6, 2, 4] : tensor<1x6x8xf32> into tensor<1x6x2x4xf32>
+  %ke = tensor.empty() : tensor<1x6x2x4x2xf32>
+  %kb = linalg.broadcast ins(%k4 : tensor<1x6x2x4xf32>) outs(%ke : tensor<1x6x2x4x2xf32>) dimensions = [4]
+  %kr = tensor.collapse_shape %kb [[0], [1], [2, 3, 4]] : tensor<1x6x2x4x2xf32> into tensor<1x6x16xf32>
+  %v4 = tensor.expand_shape %v [[0], [1], [2, 3]] output_shape [1, 6, 2, 4] : tensor<1x6x8xf32> into tensor<1x6x2x4xf32>
+  %ve = tensor.empty() : tensor<1x6x2x4x2xf32>
+  %vb = linalg.broadcast ins(%v4 : tensor<1x6x2x4xf32>) outs(%ve : tensor<1x6x2x4x2xf32>) dimensions = [4]
+  %vr = tensor.collapse_shape %vb [[0], [1], [2, 3, 4]] : tensor<1x6x2x4x2xf32> into tensor<1x6x16xf32>
+  // expected-remark @+1 {{key and value heads stay repeated: key head 0 is not 4 columns in a row of one tensor}}
+  %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
+  return %o : tensor<1x6x16xf32>
+}
+
+// -----
+
+// Rows and columns in one axis: nothing is known about heads.
+// CHECK-LABEL: func.func @rows_and_columns_mixed
+// CHECK: "rlx.attention"({{.*}}) {head_dim = 4 : i64, num_heads = 4 : i64, operandSegmentSizes
+func.func @rows_and_columns_mixed(%q: tensor<1x6x16xf32>, %k: tensor<1x6x8xf32>, %v: tensor<1x6x8xf32>)
+    -> tensor<1x6x16xf32> {
+  %k2 = tensor.collapse_shape %k [[0, 1], [2]] : tensor<1x6x8xf32> into tensor<6x8xf32>
+  %kf = tensor.collapse_shape %k2 [[0, 1]] : tensor<6x8xf32> into tensor<48xf32>
+  %ke = tensor.empty() : tensor<48x2xf32>
+  %kb = linalg.broadcast ins(%kf : tensor<48xf32>) outs(%ke : tensor<48x2xf32>) dimensions = [1]
+  %kg = tensor.collapse_shape %kb [[0, 1]] : tensor<48x2xf32> into tensor<96xf32>
+  %kr = tensor.expand_shape %kg [[0, 1, 2]] output_shape [1, 6, 16] : tensor<96xf32> into tensor<1x6x16xf32>
+  %v2 = tensor.collapse_shape %v [[0, 1], [2]] : tensor<1x6x8xf32> into tensor<6x8xf32>
+  %vf = tensor.collapse_shape %v2 [[0, 1]] : tensor<6x8xf32> into tensor<48xf32>
+  %ve = tensor.empty() : tensor<48x2xf32>
+  %vb = linalg.broadcast ins(%vf : tensor<48xf32>) outs(%ve : tensor<48x2xf32>) dimensions = [1]
+  %vg = tensor.collapse_shape %vb [[0, 1]] : tensor<48x2xf32> into tensor<96xf32>
+  %vr = tensor.expand_shape %vg [[0, 1, 2]] output_shape [1, 6, 16] : tensor<96xf32> into tensor<1x6x16xf32>
+  %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
+  return %o : tensor<1x6x16xf32>
+}
