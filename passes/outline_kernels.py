@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
-from rlx.host import func, ir
-from rlx.passes.base import Pass, walk
+from rlx.host import func, ir, memref
+from rlx.options import option
+from rlx.passes.base import Pass
+from rlx.passes.clone import all_ops, clone
 
 __all__ = ["OutlineKernels"]
 
@@ -19,6 +21,8 @@ class OutlineKernels(Pass):
     name = "rlx-outline-kernels"
     anchor = "builtin.module"
 
+    vector_width: int = option(0, "bits that LLVM's vectoriser fills; 0 leaves it to LLVM")
+
     def run(self, op: ir.Operation) -> None:
         found: list[ir.Operation] = []
 
@@ -31,10 +35,12 @@ class OutlineKernels(Pass):
         op.walk(visit, ir.WalkOrder.PRE_ORDER)
         kernels: dict[str, str] = {}
         for target in found:
-            _outline(op, target, kernels)
+            _outline(op, target, kernels, self.vector_width)
 
 
-def _outline(module: ir.Operation, op: ir.Operation, kernels: dict[str, str]) -> None:
+def _outline(
+    module: ir.Operation, op: ir.Operation, kernels: dict[str, str], vector_width: int
+) -> None:
     """Replaces ``op`` by a call; ``kernels`` maps the text of a function to its name."""
     values, constants = _captured(op)
     with op.context, op.location:
@@ -44,12 +50,13 @@ def _outline(module: ir.Operation, op: ir.Operation, kernels: dict[str, str]) ->
         block = function.add_entry_block()
         with ir.InsertionPoint(block):
             mapping = dict(zip(values, block.arguments, strict=True))
+            for value, other in _separate(op):
+                found = [mapping[value], mapping[other]]
+                distinct = memref.DistinctObjectsOp(found)
+                mapping[value], mapping[other] = distinct.operation.results
             for constant in constants:
-                mapping[constant.results[0]] = constant.clone().results[0]
-            for user in _all(op.clone().operation):
-                for at, value in enumerate(user.operands):
-                    if value in mapping:
-                        user.operands[at] = mapping[value]
+                clone(constant, mapping)
+            clone(op, mapping)
             func.return_([])
         text = function.operation.get_asm(enable_debug_info=False, use_local_scope=True)
         if text in kernels:
@@ -57,6 +64,9 @@ def _outline(module: ir.Operation, op: ir.Operation, kernels: dict[str, str]) ->
         else:
             kernels[text] = f"rlx_kernel_{len(kernels)}"
             function.attributes["sym_name"] = ir.StringAttr.get(kernels[text])
+            if vector_width:
+                width = ir.StringAttr.get(str(vector_width))
+                function.attributes["llvm.prefer_vector_width"] = width
             function.attributes["llvm.no_inline"] = ir.UnitAttr.get()
             function.attributes["llvm.linkage"] = ir.Attribute.parse("#llvm.linkage<internal>")
         with ir.InsertionPoint(op):
@@ -64,9 +74,40 @@ def _outline(module: ir.Operation, op: ir.Operation, kernels: dict[str, str]) ->
     op.erase()
 
 
+def _separate(op: ir.Operation) -> list[tuple[ir.Value, ir.Value]]:
+    """Pairs of an output of ``op`` and another of its buffers that surely do not overlap."""
+    outputs = list(op.opview.outputs)
+    buffers = [value for value in op.operands if isinstance(value.type, ir.MemRefType)]
+    roots = {value: _root(value) for value in buffers}
+    pairs = {}
+    for output in outputs:
+        allocated = _is_made_by(roots[output], "memref.alloc")
+        for other in buffers:
+            root = roots[other]
+            known = isinstance(root.owner, ir.Block) or _is_made_by(root, *_FRESH)
+            if allocated and known and root != roots[output]:
+                pairs[output, other] = None
+    return list(pairs)
+
+
+_FRESH = ("memref.alloc", "memref.get_global")
+_VIEWS = ("memref.cast", "memref.collapse_shape", "memref.expand_shape", "memref.subview")
+
+
+def _is_made_by(value: ir.Value, *names: str) -> bool:
+    return not isinstance(value.owner, ir.Block) and value.owner.name in names
+
+
+def _root(value: ir.Value) -> ir.Value:
+    """The buffer that ``value`` looks at a part of."""
+    while _is_made_by(value, *_VIEWS):
+        value = value.owner.operation.operands[0]
+    return value
+
+
 def _captured(op: ir.Operation) -> tuple[list[ir.Value], list[ir.Operation]]:
     """What ``op`` and the ops inside it use from outside: values, and constants by their ops."""
-    inside = _all(op)
+    inside = all_ops(op)
     own = {result for inner in inside for result in inner.results}
     for inner in inside:
         for region in inner.regions:
@@ -83,7 +124,3 @@ def _captured(op: ir.Operation) -> tuple[list[ir.Value], list[ir.Operation]]:
             else:
                 values[value] = None
     return list(values), list(constants)
-
-
-def _all(op: ir.Operation) -> list[ir.Operation]:
-    return [inner.operation for inner in walk(op)]

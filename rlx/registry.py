@@ -47,6 +47,7 @@ _PASSES = {
     "rlx-round-floats": "rlx.passes.round_floats:RoundFloats",
     "rlx-propagate-asserts": "rlx.passes.propagate_asserts:PropagateAsserts",
     "rlx-return-donated": "rlx.passes.return_donated:ReturnDonated",
+    "rlx-fuse-elementwise": "rlx.passes.fuse_elementwise:FuseElementwise",
     "rlx-lower-asserts": "rlx.passes.lower_asserts:LowerAsserts",
     "convert-rlx-to-linalg": "rlx.passes.convert_rlx_to_linalg:ConvertRlxToLinalg",
 }

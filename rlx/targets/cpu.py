@@ -27,6 +27,8 @@ _LINALG = (
     "rlx-lower-asserts,"
     "canonicalize,"
     "func.func(convert-elementwise-to-linalg),"
+    "canonicalize,cse,"
+    "rlx-fuse-elementwise,"
     "canonicalize,cse"
 )
 
@@ -48,7 +50,7 @@ _BUFFERIZED = (
 # arithmetic, hides it.
 _LLVM = (
     "rlx-expand-copies,"
-    "rlx-outline-kernels,"
+    "rlx-outline-kernels{{vector-width={vector_width}}},"
     "func.func(convert-linalg-to-loops),"
     "fold-memref-alias-ops,"
     "convert-scf-to-cf,"
@@ -88,13 +90,16 @@ class CpuTarget(Target):
     opt_level: Literal["0", "1", "2", "3"] = option("3", "LLVM's optimisation level")
 
     def stages(self) -> tuple[Stage, ...]:
-        native = "avx512bf16" in host_features()
+        features = host_features()
+        expand_bf16 = str("avx512bf16" not in features).lower()
+        # LLVM would use half of the registers, with an eye on the clock of older machines.
+        vector_width = 512 if "avx512f" in features else 0
         return (
             Stage("rlx", ""),
             Stage("fused", _FUSED),
             Stage("linalg", _LINALG),
             Stage("bufferized", _BUFFERIZED),
-            Stage("llvm", _LLVM.format(expand_bf16=str(not native).lower())),
+            Stage("llvm", _LLVM.format(expand_bf16=expand_bf16, vector_width=vector_width)),
         )
 
     def object_code(self, module: ir.Module, function: str) -> bytes:
