@@ -17,7 +17,9 @@ import torch
 from safetensors.numpy import load_file
 from transformers import (
     DynamicCache,
+    Gemma3Config,
     Gemma3ForCausalLM,
+    Gemma3ForConditionalGeneration,
     Gemma3TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
@@ -88,7 +90,26 @@ CASES = {
         LlamaForCausalLM, llama(head_dim=12, tie_word_embeddings=True), "bfloat16"
     ),
 }
+IMAGES = {
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
+MULTIMODAL = {
+    "vision_config": IMAGES,
+    "image_token_index": 64,
+    "boi_token_index": 65,
+    "eoi_token_index": 66,
+    "mm_tokens_per_image": 4,
+}
 SLOW = {
+    "gemma3-multimodal": Case(
+        Gemma3ForConditionalGeneration,
+        Gemma3Config(text_config=gemma(vocab_size=70).to_dict(), **MULTIMODAL),
+    ),
     "gemma3-f16": Case(Gemma3ForCausalLM, gemma(), "float16"),
     "gemma3-bf16": Case(Gemma3ForCausalLM, gemma("ssf"), "bfloat16"),
     "gemma3-six-layers": Case(Gemma3ForCausalLM, gemma("sssssf")),
@@ -167,8 +188,7 @@ class Expected:
 
 def load(case: Case, folder: Path) -> Loaded:
     torch.manual_seed(0)
-    case.config._attn_implementation = "eager"
-    reference = case.model(case.config)
+    reference = case.model._from_config(case.config, attn_implementation="eager")
     with torch.no_grad():
         # Everything is random: fresh biases and norms are constant, which would hide mistakes.
         for parameter in reference.parameters():
