@@ -76,7 +76,7 @@ def _outline(
 
 def _separate(op: ir.Operation) -> list[tuple[ir.Value, ir.Value]]:
     """Pairs of an output of ``op`` and another of its buffers that surely do not overlap."""
-    outputs = list(op.opview.outputs)
+    outputs = _outputs(op)
     buffers = [value for value in op.operands if isinstance(value.type, ir.MemRefType)]
     roots = {value: _root(value) for value in buffers}
     pairs = {}
@@ -88,6 +88,14 @@ def _separate(op: ir.Operation) -> list[tuple[ir.Value, ir.Value]]:
             if allocated and known and root != roots[output]:
                 pairs[output, other] = None
     return list(pairs)
+
+
+def _outputs(op: ir.Operation) -> list[ir.Value]:
+    operands = list(op.operands)
+    if "operandSegmentSizes" not in op.attributes:
+        return operands[-1:]
+    count = list(ir.DenseI32ArrayAttr(op.attributes["operandSegmentSizes"]))[-1]
+    return operands[len(operands) - count :]
 
 
 _FRESH = ("memref.alloc", "memref.get_global")
