@@ -105,7 +105,7 @@ class ConcatOp(RlxOp, name="concat"):
         """``value``, which must have the sizes ``shape`` except along ``axis``."""
         clipped = emit.sizes(value)
         for i, size in enumerate(clipped):
-            if i == axis or (isinstance(size, int) and size == shape[i]):
+            if i == axis or emit.known_equal(size, shape[i]):
                 continue
             same = arith.cmpi(arith.CmpIPredicate.eq, emit.as_index(size), emit.as_index(shape[i]))
             emit.require(same, f"rlx.concat: inputs must have the same size on axis {i}")

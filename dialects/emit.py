@@ -32,6 +32,7 @@ __all__ = [
     "index",
     "insert_slice",
     "join_axes",
+    "known_equal",
     "reassoc",
     "require",
     "sizes",
@@ -66,13 +67,59 @@ def as_index(size: Size) -> ir.Value:
 
 
 def dim(value: ir.Value, axis: int) -> Size:
-    """The size of ``axis``: an ``int`` when static."""
+    """The size of ``axis``: an ``int`` when static.
+
+    A dynamic one is looked up as near to the function's arguments as possible, so that sizes from
+    one place are seen to be equal without a check.
+    """
     size = value.type.shape[axis]
-    return size if is_static(size) else tensor.dim(value, index(axis))
+    if is_static(size):
+        return size
+    source = _same_size(value, axis)
+    return tensor.dim(value, index(axis)) if source is None else as_index(source)
+
+
+def _same_size(value: ir.Value, axis: int) -> Size | None:
+    """The size that ``axis`` got where ``value`` was made, if that can be told."""
+    if isinstance(value.owner, ir.Block):
+        return None
+    op = value.owner.operation
+    if op.name in ("linalg.generic", "linalg.fill"):
+        return dim(op.operands[len(op.operands) - 1], axis)
+    if op.name == "tensor.insert_slice":
+        return dim(op.operands[1], axis)
+    if op.name == "tensor.cast":
+        return dim(op.operands[0], axis)
+    if op.name == "tensor.empty":
+        dynamic = [i for i, size in enumerate(value.type.shape) if not is_static(size)]
+        return op.operands[dynamic.index(axis)]
+    if op.name in ("tensor.collapse_shape", "tensor.expand_shape"):
+        groups = [[i.value for i in group] for group in op.attributes["reassociation"]]
+        if op.name == "tensor.collapse_shape" and len(groups[axis]) == 1:
+            return dim(op.operands[0], groups[axis][0])
+        if op.name == "tensor.expand_shape" and [axis] in groups:
+            return dim(op.operands[0], groups.index([axis]))
+    return None
 
 
 def sizes(value: ir.Value) -> list[Size]:
     return [dim(value, axis) for axis in range(value.type.rank)]
+
+
+def known_equal(a: Size, b: Size) -> bool:
+    """Whether two sizes are the same number, or the same size of the same tensor."""
+    return _origin(a) == _origin(b)
+
+
+def _origin(size: Size) -> Any:
+    if isinstance(size, int) or isinstance(size.owner, ir.Block):
+        return size
+    op = size.owner.operation
+    if op.name == "arith.constant":
+        return ir.IntegerAttr(op.attributes["value"]).value
+    if op.name == "tensor.dim":
+        return op.operands[0], _origin(op.operands[1])
+    return size
 
 
 def _static(shape: Sequence[Size]) -> list[int]:
@@ -147,7 +194,7 @@ def fit(value: ir.Value, shape: Sequence[Size], message: str) -> ir.Value:
     holds: ir.Value | None = None
     for axis, wanted in enumerate(shape):
         actual = dim(value, axis)
-        if isinstance(actual, int) and isinstance(wanted, int) and actual == wanted:
+        if known_equal(actual, wanted):
             continue
         same = arith.cmpi(arith.CmpIPredicate.eq, as_index(actual), as_index(wanted))
         holds = same if holds is None else arith.andi(holds, same)

@@ -121,6 +121,8 @@ class RmsNormOp(RlxOp, name="rms_norm"):
             weight = emit.fit(weight, [emit.dim(input, len(shape) - 1)], _WEIGHT_SIZE)
             weight = emit.split_axis(weight, 0, [heads, group])
         joined = emit.join_axes(self._normalise(split, weight), len(shape) - 1)
+        if isinstance(heads, int):
+            return joined
         return emit.fit(joined, shape, "rlx.rms_norm: group must divide the last axis of input")
 
     def _normalise(self, x: ir.Value, weight: ir.Value | None) -> ir.Value:
