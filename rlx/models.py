@@ -182,7 +182,7 @@ class Model:
         head = f"{self._head_prefix}lm_head.weight"
         keys = self.weights.keys()
         for key in keys:
-            ours = key.startswith(self._prefix) or key == head
+            ours = key.startswith((self._prefix, head.removesuffix("weight")))
             if not ours or key in built.parameters or key.endswith("rotary_emb.inv_freq"):
                 continue
             where = self.weights.origin(key)

@@ -159,8 +159,8 @@ def test_more_layers_in_the_file_than_in_the_configuration(folder: Path) -> None
         build(folder)
 
 
-def test_a_bias_that_the_configuration_does_not_know(folder: Path) -> None:
-    key = "model.layers.1.self_attn.q_proj.bias"
+@pytest.mark.parametrize("key", ["model.layers.1.self_attn.q_proj.bias", "lm_head.bias"])
+def test_a_bias_that_the_configuration_does_not_know(folder: Path, key: str) -> None:
     change_weights(folder, **{key: np.ones(64, np.float32)})
     with pytest.raises(WeightError, match=f"holds '{key}', which the configuration has"):
         build(folder)
