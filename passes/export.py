@@ -6,10 +6,13 @@ from rlx.host import ir
 from rlx.passes.base import Pass
 from rlx.passes.functions import attributes_of, functions, is_public, set_attributes
 
-__all__ = ["WRITABLE", "Export"]
+__all__ = ["DONATED", "WRITABLE", "Export"]
 
 WRITABLE = "bufferization.writable"
 """Argument attribute: whether the function may write into the caller's buffer."""
+
+DONATED = "rlx.donated"
+"""The same once bufferization has consumed the other, which it does."""
 
 
 @dataclass(frozen=True)
@@ -32,4 +35,6 @@ class Export(Pass):
                 for type_, fields in zip(function.type.inputs, attributes, strict=True):
                     if isinstance(type_, ir.RankedTensorType):
                         fields.setdefault(WRITABLE, ir.BoolAttr.get(False))
+                        if ir.BoolAttr(fields[WRITABLE]).value:
+                            fields[DONATED] = ir.UnitAttr.get()
                 set_attributes(function, "arg_attrs", attributes)

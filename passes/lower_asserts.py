@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from rlx.host import arith, ir, memref, tensor
 from rlx.passes.base import Pass, PassFailure, walk
+from rlx.passes.export import WRITABLE
 from rlx.passes.functions import attributes_of, set_attributes
 
 __all__ = ["MESSAGES", "STATUS", "LowerAsserts", "messages_of"]
@@ -158,6 +159,7 @@ class _Lowering:
     fallible: set[str]
     messages: list[str] = field(default_factory=list)
     status: ir.Value = None  # type: ignore[assignment]
+    donated: list[ir.Value] = field(default_factory=list)  # arguments that may be written to
 
     def function(self, function: ir.Operation) -> None:
         blocks = list(function.regions[0].blocks)
@@ -171,6 +173,13 @@ class _Lowering:
             status = ir.Type.parse(_STATUS_TYPE)
             self.status = blocks[0].add_argument(status, function.location)
             view = function.opview
+            self.donated = [
+                argument
+                for argument, fields in zip(
+                    blocks[0].arguments, attributes_of(view, "arg_attrs"), strict=False
+                )
+                if WRITABLE in fields and ir.BoolAttr(fields[WRITABLE]).value
+            ]
             attributes = [*attributes_of(view, "arg_attrs"), {STATUS: ir.UnitAttr.get()}]
             new = ir.FunctionType.get([*view.type.inputs, status], view.type.results)
             function.attributes["function_type"] = ir.TypeAttr.get(new)
@@ -309,6 +318,8 @@ class _Lowering:
         if end.parent.name == "scf.for":
             return block.arguments[at + 1]
         type_ = end.operands[at].type
+        if (donated := _destination(end.operands[at])) in self.donated and donated.type == type_:
+            return donated
         if isinstance(type_, ir.RankedTensorType):
             zero = arith.constant(ir.IndexType.get(), 0)
             sizes = [
@@ -331,6 +342,23 @@ def _zero(type_: ir.Type) -> int | float:
 def _owner(value: ir.Value) -> ir.Operation | None:
     owner = value.owner
     return owner.operation if isinstance(owner, ir.Operation | ir.OpView) else None
+
+
+def _destination(value: ir.Value) -> ir.Value:
+    """The tensor that ``value`` is an update of, as far as that can be told."""
+    while (op := _owner(value)) is not None:
+        number = ir.OpResult(value).result_number
+        if op.name == "scf.if":
+            value = list(op.regions[0].blocks[0].operations)[-1].operation.operands[number]
+        elif op.name == "scf.for":
+            value = op.operands[3 + number]
+        elif op.name in ("tensor.insert", "tensor.insert_slice"):
+            value = op.operands[1]
+        elif op.name == "linalg.generic":
+            value = op.operands[len(op.operands) - len(op.results) + number]
+        else:
+            break
+    return value
 
 
 def _following(block: ir.Block, op: ir.Operation) -> list[ir.Operation]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from rlx.host import func, ir
 from rlx.passes.base import Pass, walk
-from rlx.passes.export import WRITABLE
+from rlx.passes.export import DONATED
 from rlx.passes.functions import attributes_of, functions, is_public, set_attributes
 
 __all__ = ["ALIASES", "ReturnDonated", "aliases_of"]
@@ -49,7 +49,7 @@ def _shorten(function: func.FuncOp) -> None:
     writable = {
         number
         for number, fields in enumerate(attributes_of(function, "arg_attrs"))
-        if WRITABLE in fields and ir.BoolAttr(fields[WRITABLE]).value
+        if DONATED in fields
     }
     arguments = list(block.arguments)
     aliases = [_argument(value, arguments, writable) for value in end.operands]
