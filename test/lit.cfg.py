@@ -37,11 +37,12 @@ config.environment["PYTHONWARNINGS"] = "ignore"  # noqa: F821
 # Tools by bare name mean the running environment, whatever PATH says. `not` is lit's own.
 python = f'"{sys.executable}"'
 config.substitutions.append(("%python", python))  # noqa: F821
+start = lit_config.params.get("start_tool", f"{python} -m")  # noqa: F821
 for name, module in {
     "rlx-opt": "rlx.tools.rlx_opt",
     "rlx-run": "rlx.tools.rlx_run",
     "filecheck": "filecheck",
 }.items():
     config.substitutions.append(  # noqa: F821
-        (rf"(?<![\w./^-]){name}(?![\w./-])", f"{python} -m {module}")
+        (rf"(?<![\w./^-]){name}(?![\w./-])", f"{start} {module}")
     )
