@@ -93,6 +93,9 @@ def _same_size(value: ir.Value, axis: int) -> Size | None:
     if op.name == "tensor.empty":
         dynamic = [i for i, size in enumerate(value.type.shape) if not is_static(size)]
         return op.operands[dynamic.index(axis)]
+    if op.name == "tensor.extract_slice" and value.type.rank == op.operands[0].type.rank:
+        before = [size for size in value.type.shape[:axis] if not is_static(size)]
+        return op.opview.sizes[len(before)]
     if op.name in ("tensor.collapse_shape", "tensor.expand_shape"):
         groups = [[i.value for i in group] for group in op.attributes["reassociation"]]
         if op.name == "tensor.collapse_shape" and len(groups[axis]) == 1:
