@@ -13,11 +13,13 @@ from rlx.host import ir
 from rlx.passes import rewrite
 from rlx.passes.base import Pass, walk
 from rlx.passes.match import (
+    CASTS,
     Source,
     all_elements,
     elements,
     expand,
     is_tensor,
+    origins,
 )
 from rlx.passes.rotary_parts import (
     FIRST,
@@ -135,20 +137,17 @@ def _match(result: ir.Value, free: Sequence[int]) -> "_Match | None":
         Refused: it is a rotation, but not one rope.
     """
     root = elements(result, free)
-    parts = parts_of(root) if root is not None else []
-    turned = [part for part in parts if part.rotates]
-    if not turned:
+    if root is None:
         return None
-    first = turned[0].node.value
-    if first != result and len(turned) == len(parts) and all(p.node.value == first for p in parts):
-        return None  # Only moves the elements of one rope or sum, which stand for themselves.
-    for part in turned:
-        if part.rope is not None and not _rows_are_free(part, len(free)):
-            return None
+    parts, mixed = parts_of(root)
+    if not any(part.rotates for part in parts) or len(origins(root, CASTS)) > 1:
+        return None  # Nothing rotates, or this only moves elements of what does.
+    if not all(_rows_are_free(part, len(free)) for part in parts if part.rope is not None):
+        return None
     refusal = Refused("its parts come from different tensors", 1 if _has_rope(parts) else 0)
     for value in common_inputs(parts, len(free) + 1):
         try:
-            return _match_input(result, free, parts, value)
+            return _match_input(result, free, parts, mixed, value)
         except Refused as other:
             refusal = max(refusal, other, key=lambda r: r.progress)
     if refusal.progress:
@@ -170,9 +169,13 @@ def _rows_are_free(part: Part, free: int) -> bool:
 
 
 def _match_input(
-    result: ir.Value, free: Sequence[int], parts: Sequence[Part], value: ir.Value
+    result: ir.Value,
+    free: Sequence[int],
+    parts: Sequence[Part],
+    mixed: Sequence[int],
+    value: ir.Value,
 ) -> "_Match | None":
-    """The rope of ``value`` that computes ``result``."""
+    """The rope of ``value`` that computes ``result``; see :func:`parts_of` for the rest."""
     width = sum(len(part.node.lanes) for part in parts)
     lanes = Lanes(value, parts, width)
     source = lanes.input
@@ -186,6 +189,9 @@ def _match_input(
     if _has_rope(parts) and (lanes.cos_nodes or not _same_tables(lanes.ropes)):
         raise Refused("its rotations use different tables or positions", 3)
     head_dim, n_rot, pairing, angles = _pattern(lanes)
+    for columns in mixed:
+        if columns % head_dim:
+            raise Refused(f"a head of {columns} columns rotates, but not every one does", 4)
     if width == head_dim and _is_one_of_many(result, value, parts):
         return None
     if _is_used_elsewhere(result, value, lanes, head_dim):
@@ -240,7 +246,8 @@ def _describe(lanes: Lanes) -> str:
     ]
     partners = ", ".join(str(column) for column in lanes.partner[turned][:3])
     more = ", ..." if len(runs) > 4 else ""
-    return f"columns {', '.join(runs[:4])}{more} with columns {partners}, ..."
+    which = "all columns rotate" if turned.all() else f"columns {', '.join(runs[:4])}{more}"
+    return f"{which} with columns {partners}, ..."
 
 
 def _is_one_of_many(result: ir.Value, value: ir.Value, parts: Sequence[Part]) -> bool:
@@ -266,18 +273,12 @@ def _is_used_elsewhere(result: ir.Value, value: ir.Value, lanes: Lanes, head_dim
         if made == result:
             continue
         op = producer(made)
-        moves = op.name in VIEWS or op.name.startswith(("linalg.", "arith.ext"))
-        used = [whole[v] for v in op.operands if v in whole]
+        moves = op.name in VIEWS or expand(all_elements(made), WIDEN) is not None
+        used = [whole[value] for value in op.operands if value in whole]
         whole[made] = moves and all(used) and made.type.shape[-1] % head_dim == 0
-        if whole[made] and _is_copy(made):
-            continue
-        if any(not _is_user(use.owner, inside) for use in made.uses):
+        if not whole[made] and any(not _is_user(use.owner, inside) for use in made.uses):
             return True
     return False
-
-
-def _is_copy(value: ir.Value) -> bool:
-    return expand(all_elements(value), WIDEN) is not None
 
 
 def _is_user(op: ir.OpView | ir.Operation, inside: Sequence[ir.Value]) -> bool:

@@ -11,6 +11,7 @@ from rlx.passes.match import (
     CASTS,
     NEGATION,
     Node,
+    Source,
     as_columns,
     constant,
     enter,
@@ -75,8 +76,16 @@ class Part:
         return self.rope is not None or bool(self.products)
 
 
-def parts_of(node: Node) -> list[Part]:
-    """The result, as far back as rotations; what does not rotate is not followed."""
+def parts_of(node: Node) -> tuple[list[Part], list[int]]:
+    """The result, as far back as rotations; what does not rotate is not followed.
+
+    Also the numbers of columns that are put together of both, at each place where this happens.
+    """
+    mixed: list[int] = []
+    return _parts_of(node, mixed), mixed
+
+
+def _parts_of(node: Node, mixed: list[int]) -> list[Part]:
     op = producer(node.value)
     if isinstance(op, RopeOp):
         return [Part(node, rope=op)]
@@ -88,8 +97,12 @@ def parts_of(node: Node) -> list[Part]:
                 for each, products in sums
             ]
     pieces = expand(node, CASTS) or []
-    found = [part for piece in pieces for part in parts_of(piece)]
-    return found if any(part.rotates for part in found) else [Part(node)]
+    found = [part for piece in pieces for part in _parts_of(piece, mixed)]
+    if not any(part.rotates for part in found):
+        return [Part(node)]
+    if len(pieces) > 1 and not all(part.rotates for part in found):
+        mixed.append(len(node.lanes))
+    return found
 
 
 def _is_sum(node: Node) -> bool:
@@ -305,17 +318,20 @@ class Lanes:
             source = next(sources(nodes), None)
             if source is None:
                 raise Refused("its rotations use different tables", 3)
-            found = origins(nodes)[source.value]
-            for node in found:
-                unique, back = np.unique(
-                    np.stack([at for at in node.index if not isinstance(at, int)]),
-                    axis=1,
-                    return_inverse=True,
-                )
-                rows = iter(unique)
-                index = tuple(at if isinstance(at, int) else next(rows) for at in node.index)
-                few = Node(source.value, index, np.arange(unique.shape[1]))
-                names[node.lanes] = _names(few)[back.ravel()]
+            unique, back = np.unique(source.columns, return_inverse=True)
+            names[source.lanes] = _names(_column_elements(source, unique))[back.ravel()]
+
+
+def _column_elements(source: Source, columns: np.ndarray) -> Node:
+    """The elements of some columns of a source, one lane per column."""
+    shape = source.value.type.shape
+    counted = [axis for axis, number in enumerate(source.layout) if number is None]
+    places = np.unravel_index(columns, [shape[axis] for axis in counted]) if counted else ()
+    position = dict(zip(counted, places, strict=True))
+    index = tuple(
+        position[axis] if number is None else number for axis, number in enumerate(source.layout)
+    )
+    return Node(source.value, index, np.arange(len(columns)))
 
 
 def _names(node: Node, depth: int = 16) -> np.ndarray:
