@@ -86,7 +86,7 @@ def test_lowering(case):
 
 
 @pytest.mark.slow
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(cases())
 def test_lowering_at_length(case):
     operands, attributes = case
