@@ -2,28 +2,34 @@
 
 import inspect
 import textwrap
+from collections.abc import Sequence
 
 from rlx.dialects import op_classes
 from rlx.dialects.base import Attr, Rlx, RlxOp
 from rlx.host import irdl
 
-__all__ = ["markdown", "op_markdown"]
+__all__ = ["markdown", "op_markdown", "own_ops"]
 
 _INTRODUCTION = """\
 Ops print in MLIR's generic form. All of them are pure. Every op verifies what is said here, has a
 NumPy reference (`Op.reference`), a builder function of its own name in `rlx.dialects.<op>`, and a
 lowering to linalg on tensors (`convert-rlx-to-linalg`).
 
-An optional attribute that is absent stands for its default. Operands that are not of f64 are
-computed with in f32. Sizes may be dynamic (`?`); those that must agree are checked at run time
-where the types leave them open.
+An optional attribute that is absent stands for its default. Floats are f16, bf16, f32 or f64, and
+arithmetic is done in f32 (f64 for f64). Every size may be dynamic (`?`); sizes that must agree are
+checked at run time where the types leave them open. Attributes of other dialects (`my.note`) may
+be attached to any op; one without a dialect that an op does not declare is an error.
 """
 
 
-def markdown() -> str:
-    """The manual of the whole dialect: every registered op, those of plugins included."""
+def markdown(ops: Sequence[type[RlxOp]] | None = None) -> str:
+    """The manual of the whole dialect.
+
+    Args:
+        ops: the ops to describe; by default every registered one, those of plugins included.
+    """
     parts = [f"# The `{Rlx.DIALECT_NAMESPACE}` dialect", inspect.cleandoc(Rlx.__doc__ or "")]
-    parts += [_INTRODUCTION.strip(), *map(op_markdown, op_classes())]
+    parts += [_INTRODUCTION.strip(), *map(op_markdown, op_classes() if ops is None else ops)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -66,4 +72,16 @@ def _default(attr: Attr) -> str:
         return "computed"
     if attr.default is None:
         return "none"
-    return f"`{str(attr.default).lower() if attr.kind is bool else repr(attr.default)}`"
+    if attr.kind is str:
+        return f'`"{attr.default}"`'
+    return f"`{str(attr.default).lower()}`"
+
+
+def own_ops() -> list[type[RlxOp]]:
+    """The ops that rlx itself defines: those that docs/Dialect.md describes."""
+    return [cls for cls in op_classes() if cls.__module__.startswith("rlx.dialects.")]
+
+
+if __name__ == "__main__":
+    # python -m rlx.dialects.docs > docs/Dialect.md
+    print(markdown(own_ops()), end="")

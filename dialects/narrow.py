@@ -13,7 +13,7 @@ __all__ = ["NarrowOp", "narrow"]
 
 
 class NarrowOp(RlxOp, name="narrow"):
-    """Keeps rows ``start`` to ``start + length - 1`` of ``axis``.
+    """Keeps the rows `start` to `start + length - 1` of `axis`.
 
     The result has the type of `input` with dimension `axis` set to `length`. A negative `axis`
     counts from the end.

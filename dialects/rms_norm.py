@@ -49,7 +49,7 @@ class RmsNormOp(RlxOp, name="rms_norm"):
         int,
         "how many elements are normalised together; divides N",
         default=lambda op: _width(op.input),
-        default_text="N",
+        default_text="the size of the last axis",
     )
 
     def verify_op(self) -> None:
