@@ -216,6 +216,32 @@ def project_values(
     return normalize(ctx, spec, value, spec.v_norm)
 
 
+def project_all(
+    ctx: FlowContext, spec: SelfAttnPrefillSpec, value: FlowValue | None
+) -> tuple[ir.Value, ir.Value, ir.Value]:
+    """Queries, keys and values of hidden states [B, S, hidden], as attention reads them.
+
+    Queries are [B, S, num_heads * head_dim], keys and values [B, S, num_kv_heads * head_dim].
+    """
+    spec.check(ctx)
+    hidden = check_input(ctx, value)
+    x, width = hidden.value, hidden.shape[2]
+    # Missing tables are reported before missing weights.
+    tables = find_rope(ctx, spec)
+    q_weight = projection_weight(ctx, spec, spec.q_key, "num_heads", width)
+    k_weight = projection_weight(ctx, spec, spec.k_key, "num_kv_heads", width)
+    v_weight = k_weight
+    if not spec.k_eq_v:
+        v_weight = projection_weight(ctx, spec, spec.v_key, "num_kv_heads", width)
+
+    query = project(ctx, x, q_weight, spec.q_bias)
+    raw_key = project(ctx, x, k_weight, spec.k_bias)
+    values = project_values(ctx, spec, x, raw_key, v_weight)
+    query = rotate(ctx, spec, normalize(ctx, spec, query, spec.q_norm), tables)
+    key = rotate(ctx, spec, normalize(ctx, spec, raw_key, spec.k_norm), tables)
+    return query, key, values
+
+
 def repeat_kv(value: ir.Value, heads: int, head_dim: int, group: int) -> ir.Value:
     """Each head ``group`` times in a row: 0, 0, 1, 1, ..., as slices and one concatenation."""
     if group == 1:
@@ -261,23 +287,7 @@ class SelfAttnPrefillStage:
 
     def emit(self, ctx: FlowContext, value: FlowValue | None) -> FlowValue:
         spec = self.spec
-        spec.check(ctx)
-        hidden = check_input(ctx, value)
-        x, width = hidden.value, hidden.shape[2]
-        # Missing tables are reported before missing weights.
-        tables = find_rope(ctx, spec)
-        q_weight = projection_weight(ctx, spec, spec.q_key, "num_heads", width)
-        k_weight = projection_weight(ctx, spec, spec.k_key, "num_kv_heads", width)
-        v_weight = k_weight
-        if not spec.k_eq_v:
-            v_weight = projection_weight(ctx, spec, spec.v_key, "num_kv_heads", width)
-
-        query = project(ctx, x, q_weight, spec.q_bias)
-        raw_key = project(ctx, x, k_weight, spec.k_bias)
-        values = project_values(ctx, spec, x, raw_key, v_weight)
-        query = rotate(ctx, spec, normalize(ctx, spec, query, spec.q_norm), tables)
-        key = rotate(ctx, spec, normalize(ctx, spec, raw_key, spec.k_norm), tables)
-
+        query, key, values = project_all(ctx, spec, value)
         group = spec.num_heads // spec.num_kv_heads
         key = repeat_kv(key, spec.num_kv_heads, spec.head_dim, group)
         values = repeat_kv(values, spec.num_kv_heads, spec.head_dim, group)
