@@ -12,7 +12,7 @@ from rlx.targets.base import Stage, Target
 
 __all__ = ["CpuPipeline", "CpuTarget", "host_features"]
 
-_FUSED = "canonicalize,cse"
+_FUSED = "rlx-fuse"
 
 # Ops guard themselves with a check and with a selection that it makes superfluous. Checks go before
 # elementwise ops become loops: selections between whole tensors would be costly.
