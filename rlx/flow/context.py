@@ -13,6 +13,7 @@ from rlx.flow.errors import FlowError, MissingRopeError, MissingWeightError, Wei
 from rlx.flow.stage import Stage
 from rlx.flow.weights import WeightSource
 from rlx.host import func, ir
+from rlx.runtime.lazy import LazyArray
 
 __all__ = ["FlowContext", "FlowState", "FlowValue", "TensorSpec"]
 
@@ -28,11 +29,13 @@ class TensorSpec:
         name: its `rlx.name`.
         shape: sizes; a string or None is dynamic.
         dtype: MLIR's spelling of the element type, such as ``"bf16"``.
+        donated: of an input, whether the model may write to the caller's array.
     """
 
     name: str
     shape: tuple[Dim, ...]
     dtype: str = "f32"
+    donated: bool = False
 
     def mlir_type(self) -> ir.RankedTensorType:
         sizes = [size if isinstance(size, int) else DYNAMIC for size in self.shape]
@@ -99,7 +102,7 @@ class FlowContext:
     def __init__(self, name: str, inputs: Sequence[TensorSpec], weights: WeightSource):
         self.weights = weights
         self.state = FlowState()
-        self.parameters: dict[str, np.ndarray] = {}
+        self.parameters: dict[str, np.ndarray | LazyArray] = {}
         self.outputs: dict[str, FlowValue] = {}
         self.side_outputs: dict[str, FlowValue] = {}
         self.layer = ""

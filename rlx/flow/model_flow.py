@@ -214,13 +214,16 @@ class ModelFlow(StageList):
         self.name = name
         self.inputs: list[TensorSpec] = []
 
-    def input(self, name: str, shape: Sequence[Dim], dtype: str = "f32") -> "ModelFlow":
+    def input(
+        self, name: str, shape: Sequence[Dim], dtype: str = "f32", *, donated: bool = False
+    ) -> "ModelFlow":
         """Adds an input.
 
         Args:
             name: its name.
             shape: sizes; None or a string for one that is known at run time only.
             dtype: element type in MLIR's spelling, such as ``"i64"``.
+            donated: whether the model may write to the caller's array.
 
         Raises:
             FlowError: the name is taken, or dtype or shape are not valid.
@@ -238,7 +241,7 @@ class ModelFlow(StageList):
                 raise FlowError(
                     f"input '{name}': expected sizes, symbols or None, but got {size!r}"
                 )
-        self.inputs.append(TensorSpec(name, tuple(shape), dtype))
+        self.inputs.append(TensorSpec(name, tuple(shape), dtype, donated))
         return self
 
     def copy(self) -> "ModelFlow":
@@ -274,7 +277,7 @@ class ModelFlow(StageList):
                     ctx.outputs["output"] = value
                 results = {**ctx.outputs, **ctx.side_outputs}
                 func.ReturnOp([result.value for result in results.values()])
-            _close(ctx, results)
+            _close(ctx, self.inputs, results)
             _verify(ctx.module, self.name)
             return BuiltModel(
                 name="main",
@@ -285,14 +288,20 @@ class ModelFlow(StageList):
             )
 
 
-def _close(ctx: FlowContext, results: dict[str, FlowValue]) -> None:
+def _close(
+    ctx: FlowContext, flow_inputs: Sequence[TensorSpec], results: dict[str, FlowValue]
+) -> None:
     """Gives the function the type and the argument names that the stages asked for."""
     function_type = ir.FunctionType.get(
         [argument.type for argument in ctx.block.arguments],
         [result.type for result in results.values()],
     )
     ctx.function.attributes["function_type"] = ir.TypeAttr.get(function_type)
-    inputs = [{"rlx.name": ir.StringAttr.get(name)} for name in ctx.inputs]
+    inputs: list[dict[str, ir.Attribute]] = []
+    for spec in flow_inputs:
+        inputs.append({"rlx.name": ir.StringAttr.get(spec.name)})
+        if spec.donated:
+            inputs[-1]["bufferization.writable"] = ir.BoolAttr.get(True)
     parameters = [
         {"rlx.name": ir.StringAttr.get(name), "rlx.param": ir.UnitAttr.get()}
         for name in ctx.parameters

@@ -2,7 +2,14 @@
 
 from collections.abc import Callable
 
-from rlx.flow.recipes.decoder import DecoderConfig, LayerConfig, NormNames, decoder_flow
+from rlx.flow.recipes.decoder import (
+    DecoderConfig,
+    LayerConfig,
+    NormNames,
+    cached_decoder_flow,
+    decoder_flow,
+    window_lengths,
+)
 from rlx.flow.recipes.gemma3 import read_gemma3, read_gemma3_text
 from rlx.flow.recipes.hf_config import HfConfig
 from rlx.flow.recipes.llama import read_llama
@@ -13,8 +20,10 @@ __all__ = [
     "HfConfig",
     "LayerConfig",
     "NormNames",
+    "cached_decoder_flow",
     "decoder_flow",
     "read_config",
+    "window_lengths",
 ]
 
 MODEL_TYPES: dict[str, Callable[[HfConfig], DecoderConfig]] = {

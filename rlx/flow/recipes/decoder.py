@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from rlx.flow.mask import MaskKind
 from rlx.flow.model_flow import ModelFlow, StageList
 from rlx.flow.rope import RopeSpec, rope_tables
+from rlx.flow.stage import Stage
 from rlx.flow.stages import (
+    CacheLengthsStage,
     EmbedStage,
     GatedMlpStage,
     GemmaKvTapStage,
@@ -20,11 +22,21 @@ from rlx.flow.stages import (
     LogitSoftcapStage,
     RmsNormStage,
     ScaleStage,
+    SelectRowsStage,
+    SelfAttnCachedStage,
     SelfAttnPrefillSpec,
     SelfAttnPrefillStage,
 )
 
-__all__ = ["ACTIVATIONS", "DecoderConfig", "LayerConfig", "NormNames", "decoder_flow"]
+__all__ = [
+    "ACTIVATIONS",
+    "DecoderConfig",
+    "LayerConfig",
+    "NormNames",
+    "cached_decoder_flow",
+    "decoder_flow",
+    "window_lengths",
+]
 
 ACTIVATIONS = {
     "gelu": "gelu",
@@ -135,6 +147,8 @@ def decoder_flow(
 ) -> ModelFlow:
     """The flow that turns token ids into logits.
 
+    See :func:`cached_decoder_flow` for the one that decodes with a cache.
+
     Args:
         config: the model.
         prefix: what the names of its weights start with.
@@ -152,17 +166,86 @@ def decoder_flow(
     if masked:
         flow.input("attention_mask", ["B", "S"], "i64").input("position_ids", ["B", "S"], "i64")
         flow.positions()
+    _begin(flow, config, prefix, max_positions)
+
+    def layer(index: int) -> StageList:
+        own = f"{prefix}layers.{index}"
+        spec = attention_spec(config, config.layers[index], own, masked=masked)
+        stages: list[Stage] = [GemmaKvTapStage(spec)] if taps else []
+        return _layer(config, config.layers[index], own, [*stages, SelfAttnPrefillStage(spec)])
+
+    flow.repeat_layers(len(config.layers), layer)
+    return _end(flow, config, prefix, head_prefix)
+
+
+def cached_decoder_flow(
+    config: DecoderConfig,
+    *,
+    prefix: str = "model.",
+    head_prefix: str = "",
+    max_positions: int | None = None,
+    cache_dtype: str = "f32",
+) -> ModelFlow:
+    """The flow that turns new token ids and a cache into logits: of a prompt, or parts of it.
+
+    Its inputs are ``input_ids`` (i64 [B, S]), ``logit_rows`` (i64 [B, R]: the rows of each sequence
+    whose logits are wanted), ``lengths`` (i64 [B]: how many tokens of each sequence came before),
+    for each window W ``lengths.W`` (i64 [B]: how many rows the caches of such layers hold), and for
+    each layer ``cache.{i}.key`` and ``cache.{i}.value`` [B, C, num_kv_heads * head_dim], which are
+    updated in place. The cache of a layer with a window W may have forgotten all but the last
+    W - 1 tokens.
+
+    Args:
+        config, prefix, head_prefix, max_positions: see :func:`decoder_flow`.
+        cache_dtype: element type of keys and values, which is that of the weights.
+
+    Returns:
+        A flow with the output ``logits`` [B, R, vocab_size], and the caches as side outputs.
+    """
+    flow = ModelFlow(config.model_type).input("input_ids", ["B", "S"], "i64")
+    flow.input("logit_rows", ["B", "R"], "i64").input("lengths", ["B"], "i64")
+    windows = sorted({layer.sliding_window for layer in config.layers if layer.sliding_window})
+    for window in windows:
+        flow.input(window_lengths(window), ["B"], "i64")
+    for index, layer in enumerate(config.layers):
+        width = layer.num_kv_heads * layer.head_dim
+        for part in ("key", "value"):
+            name = f"cache.{index}.{part}"
+            flow.input(name, ["B", f"C{index}", width], cache_dtype, donated=True)
+    flow.stage(CacheLengthsStage("lengths"))
+    for window in windows:
+        flow.stage(CacheLengthsStage(window_lengths(window), positions=False))
+    _begin(flow, config, prefix, max_positions)
+
+    def stages(index: int) -> StageList:
+        layer, own = config.layers[index], f"{prefix}layers.{index}"
+        lengths = window_lengths(layer.sliding_window) if layer.sliding_window else "lengths"
+        attention = SelfAttnCachedStage(
+            attention_spec(config, layer, own), f"cache.{index}", lengths
+        )
+        return _layer(config, layer, own, [attention])
+
+    flow.repeat_layers(len(config.layers), stages)
+    flow.stage(SelectRowsStage("logit_rows"))
+    return _end(flow, config, prefix, head_prefix)
+
+
+def window_lengths(window: int) -> str:
+    """The input of :func:`cached_decoder_flow` for layers with that window."""
+    return f"lengths.{window}"
+
+
+def _begin(flow: ModelFlow, config: DecoderConfig, prefix: str, max_positions: int | None) -> None:
+    """What comes before the layers."""
     for name, spec in config.ropes:
         flow.rope_tables(*rope_tables(spec, max_positions or config.max_positions), name or None)
     flow.stage(EmbedStage(f"{prefix}embed_tokens.weight", (config.vocab_size, config.hidden_size)))
     if config.embed_scale is not None:
         flow.stage(ScaleStage(config.embed_scale))
-    flow.repeat_layers(
-        len(config.layers),
-        lambda index: _layer(
-            config, config.layers[index], f"{prefix}layers.{index}", masked=masked, taps=taps
-        ),
-    )
+
+
+def _end(flow: ModelFlow, config: DecoderConfig, prefix: str, head_prefix: str) -> ModelFlow:
+    """What comes after the layers."""
     flow.rms_norm(f"{prefix}norm.weight", config.norm_epsilon, config.norm_offset)
     flow.stage(LmHeadStage(config.head_key(prefix, head_prefix), config.vocab_size))
     if config.final_softcap is not None:
@@ -171,9 +254,9 @@ def decoder_flow(
 
 
 def _layer(
-    config: DecoderConfig, layer: LayerConfig, prefix: str, *, masked: bool, taps: bool
+    config: DecoderConfig, layer: LayerConfig, prefix: str, attention: list[Stage]
 ) -> StageList:
-    attention = attention_spec(config, layer, prefix, masked=masked)
+    """The stages of a layer around those of its attention."""
     o_key = f"{prefix}.self_attn.o_proj"
     mlp = [f"{prefix}.mlp.{name}_proj.weight" for name in ("gate", "up", "down")]
     line = StageList()
@@ -185,9 +268,7 @@ def _layer(
 
     line.residual_save()
     norm(layer.norms.before_attention)
-    if taps:
-        line.stage(GemmaKvTapStage(attention))
-    line.stage(SelfAttnPrefillStage(attention))
+    line.stages(attention)
     line.stage(
         LinearStage(
             f"{o_key}.weight", f"{o_key}.bias" if layer.o_bias else None, config.hidden_size

@@ -3,6 +3,11 @@
 from rlx.flow.stages.custom import CustomStage
 from rlx.flow.stages.embed import EmbedStage, ScaleStage
 from rlx.flow.stages.gemma_kv_tap import GemmaKvTapStage, SideOutputs
+from rlx.flow.stages.kv_cache import (
+    CacheLengthsStage,
+    SelectRowsStage,
+    SelfAttnCachedStage,
+)
 from rlx.flow.stages.linear import LinearStage
 from rlx.flow.stages.lm_head import LmHeadStage
 from rlx.flow.stages.logit_softcap import LogitSoftcapStage
@@ -18,6 +23,7 @@ from rlx.flow.stages.self_attn_prefill import (
 )
 
 __all__ = [
+    "CacheLengthsStage",
     "CustomStage",
     "EmbedStage",
     "GatedMlpStage",
@@ -35,6 +41,8 @@ __all__ = [
     "RmsNormStage",
     "RopeTablesStage",
     "ScaleStage",
+    "SelectRowsStage",
+    "SelfAttnCachedStage",
     "SelfAttnPrefillSpec",
     "SelfAttnPrefillStage",
     "SideOutputs",
