@@ -36,8 +36,8 @@ class AttentionOp(RlxOp, name="attention"):
 
     `query` is [B, S, num_heads * head_dim], `key` is [B, K, num_kv_heads * head_dim], `value` is
     [B, K, num_kv_heads * v_head_dim]; the result is [B, S, num_heads * v_head_dim]. Query head h
-    reads key/value head h / (num_heads / num_kv_heads). Scores and softmax are computed in f32 (f64
-    for f64).
+    reads key/value head h / (num_heads / num_kv_heads). The last dimensions are static. Scores and
+    softmax are computed in f32 (f64 for f64).
 
     Query row i stands at position p = off + i, where off is `kv_lengths[b]` - S when `kv_lengths`
     is given, else `q_offset` when given, else K - S. It sees key j when all of these hold:
@@ -334,26 +334,17 @@ class AttentionOp(RlxOp, name="attention"):
                 [zero if n == 1 else loop for n, loop in zip(mask.type.shape, loops, strict=True)]
             )
         offset = emit.subtract(keys, queries) if self.q_offset is None else self.q_offset
-        if self.kv_lengths is None:
-            first = emit.as_index(offset)
 
         def body(*scalars: ir.Value) -> ir.Value:
             operands, score = list(scalars[:-1]), scalars[-1]
+            key, row = linalg.IndexOp(4).result, linalg.IndexOp(3).result
             visible: list[ir.Value] = []
-            key = linalg.IndexOp(4).result
-            position = linalg.IndexOp(3).result
             if self.kv_lengths is not None:
                 length = emit.to_index(operands.pop(0))
                 visible.append(_less(key, length))
-                position = arith.addi(position, emit.subtract(length, queries))
+                visible += self._in_reach(key, emit.add(row, emit.subtract(length, queries)))
             else:
-                position = arith.addi(position, first)
-            if self.causal:
-                visible.append(_at_most(key, position))
-            if 0 <= self.left_window < 2 * _FAR:
-                visible.append(_at_most(position, arith.addi(key, emit.index(self.left_window))))
-            if 0 <= self.right_window < 2 * _FAR:
-                visible.append(_at_most(key, arith.addi(position, emit.index(self.right_window))))
+                visible += self._in_reach(key, emit.add(row, offset))
 
             score = arith.mulf(score, emit.constant(wide, self.scale))
             if self.softcap:
@@ -373,6 +364,17 @@ class AttentionOp(RlxOp, name="attention"):
             return score
 
         return emit.generic(inputs, scores, [*maps, [b, g, r, s, k]], "ppppp", body)
+
+    def _in_reach(self, key: ir.Value, position: emit.Size) -> list[ir.Value]:
+        """What `causal` and the windows demand of a key, for a query at ``position``."""
+        conditions = []
+        if self.causal:
+            conditions.append(_at_most(key, position))
+        if 0 <= self.left_window < 2 * _FAR:
+            conditions.append(_at_most(position, emit.add(key, self.left_window)))
+        if 0 <= self.right_window < 2 * _FAR:
+            conditions.append(_at_most(key, emit.add(position, self.right_window)))
+        return conditions
 
     def _checked_lengths(self, batch: emit.Size, keys: emit.Size) -> ir.Value:
         lengths = emit.fit(
@@ -501,8 +503,8 @@ def _less(a: ir.Value, b: ir.Value) -> ir.Value:
     return arith.cmpi(arith.CmpIPredicate.slt, a, b)
 
 
-def _at_most(a: ir.Value, b: ir.Value) -> ir.Value:
-    return arith.cmpi(arith.CmpIPredicate.sle, a, b)
+def _at_most(a: emit.Size, b: emit.Size) -> ir.Value:
+    return arith.cmpi(arith.CmpIPredicate.sle, emit.as_index(a), emit.as_index(b))
 
 
 def attention(

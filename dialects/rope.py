@@ -31,14 +31,16 @@ class RopeOp(RlxOp, name="rope"):
     holds the angles of position p, C is n_rot / 2 or head_dim / 2, and columns past n_rot / 2 are
     not read. Their element type is that of `input`, or the one the arithmetic is done in: f32 (f64
     for f64). The position of a row is its index along S, or `positions` ([S] or [B, S], i32 or
-    i64). The result has the type of `input`.
+    i64). The result has the type of `input`. The last dimensions are static.
 
-    Column i turns a pair of dims (a, b) of each head, where i < n_rot / 2::
+    Column i turns a pair of dims (a, b) of each head, where i < n_rot / 2:
 
-        a' = a * cos[p, i] - b * sin[p, i]
-        b' = b * cos[p, i] + a * sin[p, i]
+    ```
+    a' = a * cos[p, i] - b * sin[p, i]
+    b' = b * cos[p, i] + a * sin[p, i]
+    ```
 
-    | pairing | (a, b) | |
+    | pairing | (a, b) | used by |
     |---|---|---|
     | `"half"` | (i, i + n_rot / 2) | NeoX, Llama |
     | `"proportional"` | (i, i + head_dim / 2) | full attention of Gemma 4 |
