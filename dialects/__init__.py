@@ -14,9 +14,13 @@ _lock = threading.Lock()
 
 
 def op_classes() -> list[type[RlxOp]]:
-    """Every op of the dialect, plugins included, in order of declaration."""
-    for target in registry.op_modules():
-        importlib.import_module(target)
+    """Every op of the dialect, plugins included, in order of registration."""
+    modules = registry.op_modules()
+    for module in modules:
+        importlib.import_module(module)
+    place = {module: number for number, module in enumerate(modules)}
+    # The host emits them in this order, so that it must not depend on who imported what first.
+    Rlx.operations.sort(key=lambda cls: place.get(cls.__module__, len(place)))
     return list(Rlx.operations)
 
 
@@ -31,9 +35,12 @@ def load_dialects(context: ir.Context | None = None) -> None:
     (see :mod:`rlx.registry`) before the context is loaded.
 
     Raises:
+        ValueError: there is no current context.
         RuntimeError: the context was loaded before some op was registered.
     """
     context = context or ir.Context.current
+    if context is None:
+        raise ValueError("expected a context, but got none, and no context is current")
     with _lock:
         context.enable_multithreading(False)
         names = [cls.OPERATION_NAME for cls in op_classes()]

@@ -192,17 +192,21 @@ class RlxOp(Rlx.Operation):  # type: ignore[name-defined]
 
     @classmethod
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(traits=[Pure], **kwargs)
         cls.ATTRS = {
             name: value
             for base in reversed(cls.__mro__)
             for name, value in vars(base).items()
             if isinstance(value, Attr)
         }
-        cls.OPERANDS = [f for f in cls._fields if isinstance(f, ext.OperandDef)]
-        for name in (*cls.ATTRS, *(declared.name for declared in cls.OPERANDS)):
+        # Before the host registers the op for good.
+        for name in (*cls.ATTRS, *(n for n in cls.__annotations__ if n != "result")):
             if hasattr(RlxOp, name):
                 raise TypeError(f"{cls.__name__}: the name '{name}' is taken by the base class")
+        for other in Rlx.operations:
+            if other._op_name == kwargs.get("name"):
+                raise TypeError(f"{cls.__name__}: {other.OPERATION_NAME} is already defined")
+        super().__init_subclass__(traits=[Pure], **kwargs)
+        cls.OPERANDS = [f for f in cls._fields if isinstance(f, ext.OperandDef)]
         for index, declared in enumerate(cls.OPERANDS):
             setattr(cls, declared.name, property(_operand_getter(index)))
 
@@ -271,7 +275,11 @@ class RlxOp(Rlx.Operation):  # type: ignore[name-defined]
 
         Raises:
             Invalid: the result type cannot be inferred.
+            TypeError: an attribute is unknown or of another kind.
         """
+        for name in attrs:
+            if name not in cls.ATTRS:
+                raise TypeError(f"'{cls.OPERATION_NAME}' {_no_attribute(cls, name)}")
         flat: list[ir.Value] = []
         sizes: list[int] = []
         for operand in operands:
@@ -375,10 +383,14 @@ def _check_name(op: Any, name: str) -> None:
     # A name with a dot belongs to the dialect in front of it, and is allowed on every op.
     if name in op.ATTRS or "." in name or (name == SEGMENTS and op.has_segments()):
         return
+    raise Invalid(_no_attribute(op, name))
+
+
+def _no_attribute(op: Any, name: str) -> str:
     near = difflib.get_close_matches(name, op.ATTRS, 1)
     known = ", ".join(f"'{known}'" for known in op.ATTRS) or "none"
     hint = f"; did you mean '{near[0]}'?" if near else f"; its attributes: {known}"
-    raise Invalid(f"has no attribute '{name}'{hint}")
+    return f"has no attribute '{name}'{hint}"
 
 
 def _check_operand_count(op: Any) -> None:
