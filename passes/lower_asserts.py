@@ -225,6 +225,10 @@ class _Lowering:
             return None
         if op.name not in _STRUCTURED or any(len(region.blocks) > 1 for region in op.regions):
             raise PassFailure(op, f"a run-time check inside '{op.name}' is not supported")
+        for block in blocks:
+            for index in [o.operation for o in block.operations if o.name == "linalg.index"]:
+                # It must stay immediately inside its linalg op.
+                index.move_before(block.operations[0])
         failed = [self.block(block) for block in blocks]
         # A loop goes on after an iteration that failed: the later ones must do nothing.
         if op.name == "scf.for" or (op.name == "scf.while" and failed[1]):

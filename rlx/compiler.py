@@ -133,8 +133,8 @@ class _Clock:
             self._step = None
 
 
-def _finish(executable: Executable, parameters: dict[str, Any], clock: _Clock) -> Executable:
-    if parameters:
+def _finish(executable: Executable, parameters: dict[str, Any] | None, clock: _Clock) -> Executable:
+    if parameters is not None:
         clock.begin("bind")
         executable.bind(parameters)
     clock.end()
@@ -145,9 +145,9 @@ def _finish(executable: Executable, parameters: dict[str, Any], clock: _Clock) -
 # -- sources ---------------------------------------------------------------------------------------
 
 
-def _load(source: Any, weights: Any, clock: _Clock) -> tuple[ir.Module, dict[str, Any]]:
-    """A module of its own, in a context of its own, and the parameters that come with it."""
-    parameters: dict[str, Any] = {}
+def _load(source: Any, weights: Any, clock: _Clock) -> tuple[ir.Module, dict[str, Any] | None]:
+    """A module of its own, in a context of its own, and the parameters, if it has them with it."""
+    parameters: dict[str, Any] | None = None
     if hasattr(source, "build"):
         clock.begin("build")
         source = source.build({} if weights is None else weights)
