@@ -220,7 +220,7 @@ class FlowContext:
                 self.label,
             )
 
-    def constant(self, name: str, array: np.ndarray) -> ir.Value:
+    def constant(self, name: str, array: np.ndarray | LazyArray) -> ir.Value:
         """A parameter whose data is computed here and not loaded, such as a RoPE table.
 
         Raises:

@@ -12,6 +12,7 @@ import numpy as np
 import safetensors
 
 from rlx.flow.errors import MissingWeightError, WeightError
+from rlx.runtime.lazy import LazyArray, forget_pages
 
 __all__ = ["CastWeights", "DictWeights", "SafetensorsWeights", "WeightSource", "as_weights"]
 
@@ -40,7 +41,7 @@ class WeightSource(Protocol):
         """All names, in a stable order."""
         ...
 
-    def get(self, key: str) -> np.ndarray:
+    def get(self, key: str) -> np.ndarray | LazyArray:
         """The array of that name; callers do not write to it.
 
         Raises:
@@ -86,6 +87,8 @@ class DictWeights:
 class CastWeights:
     """The float arrays of another source in one dtype; other arrays as they are.
 
+    Arrays that have to be converted are lazy: no more of them is in memory than someone holds.
+
     Args:
         source: where the arrays come from.
         dtype: the dtype that float arrays are converted to.
@@ -94,20 +97,31 @@ class CastWeights:
     def __init__(self, source: WeightSource, dtype: np.dtype):
         self._source = source
         self._dtype = np.dtype(dtype)
-        self._cast: dict[str, np.ndarray] = {}
+        self._cast: dict[str, np.ndarray | LazyArray] = {}
 
     def keys(self) -> Iterable[str]:
         return self._source.keys()
 
-    def get(self, key: str) -> np.ndarray:
+    def get(self, key: str) -> np.ndarray | LazyArray:
         if key not in self._cast:
             array = self._source.get(key)
-            dtype = self._dtype if _is_float(array.dtype) else array.dtype
-            self._cast[key] = array.astype(dtype, copy=False)
+            if _is_float(array.dtype) and array.dtype != self._dtype:
+                array = _converted(array, self._dtype)
+            self._cast[key] = array
         return self._cast[key]
 
     def origin(self, key: str) -> str:
         return self._source.origin(key)
+
+
+def _converted(source: np.ndarray | LazyArray, dtype: np.dtype) -> LazyArray:
+    def make() -> np.ndarray:
+        array = np.asarray(source)
+        converted = array.astype(dtype)
+        forget_pages(array)
+        return converted
+
+    return LazyArray(source.shape, dtype, make)
 
 
 def _is_float(dtype: np.dtype) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from rlx.runtime.arguments import as_array, describe
 from rlx.runtime.errors import ArgumentError, ExecutionError
 from rlx.runtime.frame import Frame
+from rlx.runtime.lazy import derive, forget_pages
 from rlx.runtime.loader import Loaded
 from rlx.runtime.program import Program, Spec
 
@@ -63,7 +64,8 @@ class Executable:
         """Fixes the parameters for all later calls, and returns this object.
 
         Arrays are used as they are, without a copy, where they are contiguous. A packed parameter
-        is put together here, once, from the original ones. Other names are ignored.
+        is put together here from the original ones; executables that are bound to the same
+        memory-mapped or lazy arrays share it. Other names are ignored.
 
         Args:
             parameters: arrays by name; names that were bound before may be left out.
@@ -156,6 +158,12 @@ class Executable:
 
 def _pack(spec: Spec, values: list[Any]) -> np.ndarray:
     """One array from the parts of a packed parameter."""
+    return derive(("pack", spec.dtype, spec.parts_axis), values, lambda: (_packed(spec, values),))[
+        0
+    ]
+
+
+def _packed(spec: Spec, values: list[Any]) -> np.ndarray:
     axis = spec.parts_axis
     shape = tuple(None if at == axis else size for at, size in enumerate(spec.shape))
     arrays = [
@@ -167,4 +175,6 @@ def _pack(spec: Spec, values: list[Any]) -> np.ndarray:
     except ValueError:
         parts = ", ".join(f"{n}: {describe(a)}" for n, a in zip(spec.parts, arrays, strict=True))
         raise ArgumentError(f"parameter '{spec.name}': cannot pack {parts}") from None
+    for array in arrays:
+        forget_pages(array)
     return as_array(spec, packed)
