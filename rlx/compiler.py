@@ -298,9 +298,12 @@ def _expect(kind: Any, attributes: Attributes, name: str, where: str) -> Any:
 def _disk(cache: bool | str | Path | DiskCache) -> DiskCache | None:
     if isinstance(cache, DiskCache):
         return cache
-    if isinstance(cache, bool):
-        return DiskCache() if cache else None
-    return DiskCache(cache)
+    if cache is False:
+        return None
+    try:
+        return DiskCache(None if cache is True else cache)
+    except RuntimeError:  # no home
+        return None
 
 
 def _key(module: ir.Module, function: func.FuncOp, target: targets.Target) -> str:

@@ -29,7 +29,11 @@ _DEFAULT_LIMIT = 1024  # MiB
 
 
 def default_folder() -> Path:
-    """Where programs are kept unless someone says otherwise."""
+    """Where programs are kept unless someone says otherwise.
+
+    Raises:
+        RuntimeError: the user has no home.
+    """
     if folder := os.environ.get("RLX_CACHE_DIR"):
         return Path(folder)
     base = os.environ.get("XDG_CACHE_HOME")
@@ -73,7 +77,7 @@ class DiskCache:
     def put(self, key: str, program: Program) -> None:
         """Stores a program. Failing to do so is no error."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
             try:
                 with os.fdopen(handle, "wb") as file:
