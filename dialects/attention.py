@@ -21,7 +21,7 @@ from rlx.dialects.types import (
     widen,
     with_dim,
 )
-from rlx.host import arith, ir, linalg
+from rlx.host import arith, ir, linalg, tensor
 from rlx.host import math as mlir_math
 
 __all__ = ["AttentionOp", "attention"]
@@ -285,13 +285,23 @@ class AttentionOp(RlxOp, name="attention"):
             [batch, keys, group * self.v_head_dim],
             "rlx.attention: key and value must have the same batch and length",
         )
+        lengths = None
+        if self.kv_lengths is not None:
+            lengths = self._checked_lengths(batch, keys)
+            if self.mask is None:
+                # A cache may have far more rows than are in use: the others cost nothing.
+                keys = _most(lengths, keys)
+                shape = [batch, keys, group * self.head_dim]
+                key = emit.extract_slice(key, [0, 0, 0], shape)
+                shape = [batch, keys, group * self.v_head_dim]
+                value = emit.extract_slice(value, [0, 0, 0], shape)
         q = emit.split_axis(self.query, 2, [self.num_heads, self.head_dim])
         q = emit.split_axis(q, 2, [group, repeat])
         k = emit.split_axis(key, 2, [group, self.head_dim])
         v = emit.split_axis(value, 2, [group, self.v_head_dim])
 
         scores = self._scores(q, k, [batch, group, repeat, queries, keys])
-        scores = self._mask(scores, batch, queries, keys)
+        scores = self._mask(scores, lengths, batch, queries, keys)
         weights = _exponentials(scores)
         out = self._mix(weights, v)
         return emit.join_axes(emit.join_axes(out, 2), 2)
@@ -313,15 +323,20 @@ class AttentionOp(RlxOp, name="attention"):
         )
 
     def _mask(
-        self, scores: ir.Value, batch: emit.Size, queries: emit.Size, keys: emit.Size
+        self,
+        scores: ir.Value,
+        lengths: ir.Value | None,
+        batch: emit.Size,
+        queries: emit.Size,
+        keys: emit.Size,
     ) -> ir.Value:
         """Scales, caps and masks in place; what a query does not see becomes -inf."""
         wide = scores.type.element_type
         b, g, r, s, k = emit.axes(5)
         repeat = self.num_heads // self.num_kv_heads
         inputs, maps = [], []
-        if self.kv_lengths is not None:
-            inputs.append(self._checked_lengths(batch, keys))
+        if lengths is not None:
+            inputs.append(lengths)
             maps.append([b])
         if self.mask is not None:
             # From the right: key, query, head, batch.
@@ -339,7 +354,7 @@ class AttentionOp(RlxOp, name="attention"):
             operands, score = list(scalars[:-1]), scalars[-1]
             key, row = linalg.IndexOp(4).result, linalg.IndexOp(3).result
             visible: list[ir.Value] = []
-            if self.kv_lengths is not None:
+            if lengths is not None:
                 length = emit.to_index(operands.pop(0))
                 visible.append(_less(key, length))
                 visible += self._in_reach(key, emit.add(row, emit.subtract(length, queries)))
@@ -452,6 +467,19 @@ def _exponentials(scores: ir.Value) -> ir.Value:
         return mlir_math.exp(arith.subf(score, best))
 
     return emit.generic([top], scores, [row, cell], "ppppp", body)
+
+
+def _most(lengths: ir.Value, limit: emit.Size) -> ir.Value:
+    """The largest of ``lengths``, as an index in [0, limit] whatever they hold."""
+    index = ir.IndexType.get()
+    most = emit.generic(
+        [lengths],
+        emit.fill([], index, 0),
+        [emit.axes(1), []],
+        "r",
+        lambda length, best: arith.maxsi(best, emit.to_index(length)),
+    )
+    return emit.clamp(tensor.extract(most, []), 0, limit)
 
 
 def _broadcast(mask: ir.Value, target: list[emit.Size], wide: ir.Type) -> ir.Value:
