@@ -107,6 +107,8 @@ def _fuse(root: ir.OpView) -> set[int]:
             continue
         activation = _closest(function, _TOLERANCE[str(element)])
         if activation is None:
+            if _Tree(all_elements(gate)).holds(up):
+                continue  # Within the activation of what the gate is made of.
             for name, other in _OTHERS.items():
                 if np.allclose(function, other(_POINTS), atol=1e-4):
                     remark(root, f"gated unit stays in parts: rlx.glu has no activation {name}")
@@ -154,6 +156,9 @@ class _Tree:
             if computed is not None:
                 self.is_curved |= computed[0].name in _CURVED
                 pending += computed[1]
+
+    def holds(self, tensor: ir.Value) -> bool:
+        return tensor in self.tensors
 
     def as_function_of(self, variable: ir.Value) -> tuple[np.ndarray | None, Node | None]:
         """The tree as f(variable) * partner: f at the points, and the partner.

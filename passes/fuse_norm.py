@@ -10,7 +10,6 @@ from rlx.dialects.types import is_static
 from rlx.host import ir
 from rlx.passes.base import Pass
 from rlx.passes.match import (
-    CASTS,
     Node,
     all_elements,
     constant,
@@ -98,8 +97,9 @@ def _fuse(root: ir.OpView, explained: set[ir.Value]) -> set[int]:
     if result.type.rank == 0:
         return set()
     whole = all_elements(result)
-    inverse = _inverse_root(*factors(whole, lambda node: True))
-    if inverse is None:
+    above, below = factors(whole, lambda node: True)
+    inverse = _inverse_root(above, below)
+    if inverse is None or len(above) + len(below) < 2:
         return set()
     norm, problem = None, ""
     # The input, or the weight, may be a product itself: first take apart no more than needed.
@@ -108,16 +108,16 @@ def _fuse(root: ir.OpView, explained: set[ir.Value]) -> set[int]:
             norm = norm or _norm(result.type, inverse, *factors(whole, split))
         except _Refused as refused:
             problem = str(refused)
+    weights: list[ir.Value] = []
+    if norm is not None and norm.weight is not None:
+        types = [result.type.element_type, ir.F32Type.get()]
+        weights = _vectors(norm.weight, result.type, types)
+        if not weights:
+            norm, problem = None, "its weight is no vector along the last axis"
     if norm is None:
-        if problem and inverse.value not in explained:
-            explained.add(inverse.value)
+        if problem and strip(inverse).value not in explained:
+            explained.add(strip(inverse).value)
             remark(root, f"norm stays in parts: {problem}")
-        return set()
-    types = {str(t): t for t in (result.type.element_type, ir.F32Type.get())}
-    weights = (
-        [] if norm.weight is None else _vectors(norm.weight, result.type, list(types.values()))
-    )
-    if norm.weight is not None and not weights:
         return set()
     with ir.InsertionPoint(root), root.location:
         fused = rms_norm(
@@ -143,7 +143,7 @@ def _inverse_root(above: Sequence[Node], below: Sequence[Node]) -> Node | None:
 
 def _argument(node: Node, name: str, power: float) -> Node | None:
     """The argument of the function ``name``, which is also a power."""
-    computed = operation(node)
+    computed = operation(strip(node))
     if computed is None:
         return None
     op, operands = computed
@@ -177,12 +177,18 @@ def _norm(
     square = None if radicand is None else _mean_square(type, radicand)
     if square is None or len(others) > 2:
         return None
-    base, epsilon = square
+    base, epsilon, count = square
     element = type.element_type
     inputs = [(node, tensor_of(node, element)) for node in others if same(node, base)]
     inputs = [(node, value) for node, value in inputs if value is not None]
+    if not inputs and strip(base).value in [strip(node).value for node in others]:
+        raise _Refused("it does not average over the last axis")
     if not inputs:
         raise _Refused("it does not scale the tensor that it squares")
+    size = type.shape[-1]
+    if not is_static(size) or abs(count - size) > 1e-3 * size:
+        words = str(size) if is_static(size) else "an unknown number of"
+        raise _Refused(f"it divides by {count:g} and has {words} columns")
     input = inputs[0][1]
     rest = [node for node in others if node is not inputs[0][0]]
     if not rest:
@@ -197,9 +203,7 @@ def _same_scalar(a: Node, b: Node) -> bool:
 
 def _plus_constant(node: Node) -> tuple[Node, float]:
     """``node`` as something plus a number."""
-    computed = operation(node)
-    while computed is not None and computed[0].name in CASTS:
-        computed = operation(computed[1][0])
+    computed = operation(strip(node))
     if computed is not None and computed[0].name == "arith.addf":
         for one, other in (computed[1], reversed(computed[1])):
             number = constant(other)
@@ -208,8 +212,8 @@ def _plus_constant(node: Node) -> tuple[Node, float]:
     return node, 0.0
 
 
-def _mean_square(type: ir.RankedTensorType, radicand: Node) -> tuple[Node, float] | None:
-    """What is squared and averaged over the last axis, and the epsilon that is added."""
+def _mean_square(type: ir.RankedTensorType, radicand: Node) -> tuple[Node, float, float] | None:
+    """What is squared and averaged, the epsilon that is added, and what the sum is divided by."""
     mean, epsilon = _plus_constant(radicand)
     above, below = factors(mean, lambda node: True)
     numbers = [constant(node) for node in (*above, *below)]
@@ -225,18 +229,12 @@ def _mean_square(type: ir.RankedTensorType, radicand: Node) -> tuple[Node, float
         count *= number or 0.0
     for number in numbers[: len(above)]:
         count /= 1.0 if number is None else number or 1.0
-    size = type.shape[-1]
-    if not is_static(size) or abs(count - size) > 1e-3 * size:
-        words = str(size) if is_static(size) else "an unknown number of"
-        raise _Refused(f"it divides by {count:g} and has {words} columns")
-    return base, epsilon
+    return base, epsilon, count
 
 
 def _square(node: Node) -> Node | None:
     """What ``node`` is the square of."""
-    computed = operation(node)
-    while computed is not None and computed[0].name in CASTS:
-        computed = operation(computed[1][0])
+    computed = operation(strip(node))
     if computed is None:
         return None
     op, operands = computed

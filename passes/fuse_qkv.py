@@ -101,10 +101,13 @@ def _deduplicate(function: func.FuncOp) -> None:
 def _groups(function: func.FuncOp) -> list[list[MatmulOp]]:
     """Products that can be one, in program order."""
     groups: dict[tuple, list[MatmulOp]] = {}
-    for op in _projections(function):
+    projections = _projections(function)
+    inputs = [op.input for op in projections]
+    for op in projections:
         problem = _problem(function, op)
         if problem:
-            remark(op, f"projection stays on its own: {problem}")
+            if inputs.count(op.input) > 1:
+                remark(op, f"projection stays on its own: {problem}")
             continue
         inner = op.weight.type.shape[1 if op.transpose_weight else 0]
         groups.setdefault((op.input, op.transpose_weight, inner), []).append(op)

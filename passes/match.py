@@ -460,15 +460,13 @@ def _before_cast(node: Node) -> Node | None:
 
 
 def factors(node: Node, split: Callable[[Node], bool]) -> tuple[list[Node], list[Node]]:
-    """What is multiplied and what is divided by in a product, casts aside.
+    """What is multiplied and what is divided by in a product, casts and views aside.
 
     Args:
         node: the product.
         split: whether to take a factor that is a product itself apart.
     """
-    computed = operation(node)
-    if computed is not None and computed[0].name in CASTS:
-        return factors(computed[1][0], split)
+    computed = operation(strip(node))
     if computed is None or computed[0].name not in ("arith.mulf", "arith.divf") or not split(node):
         return [node], []
     op, (first, second) = computed
