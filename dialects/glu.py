@@ -10,7 +10,7 @@ from rlx.dialects.base import Attr, Operand, Result, RlxOp
 from rlx.dialects.types import accumulator_type, expect_float, expect_type, widen
 from rlx.host import arith, ir, math
 
-__all__ = ["GluOp", "glu"]
+__all__ = ["ACTIVATIONS", "GluOp", "activate", "glu"]
 
 ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "relu")
 
@@ -62,7 +62,7 @@ class GluOp(RlxOp, name="glu"):
         wide = accumulator_type(element)
 
         def body(x: ir.Value, y: ir.Value, _: ir.Value) -> ir.Value:
-            gated = _activate(self.activation, emit.convert(x, wide))
+            gated = activate(self.activation, emit.convert(x, wide))
             return emit.convert(arith.mulf(gated, emit.convert(y, wide)), element)
 
         axes = emit.axes(self.gate.type.rank)
@@ -71,7 +71,9 @@ class GluOp(RlxOp, name="glu"):
         )
 
 
-def _activate(activation: str, x: ir.Value) -> ir.Value:
+def activate(activation: str, x: ir.Value) -> ir.Value:
+    """The activation of a scalar float."""
+
     def number(value: float) -> ir.Value:
         return emit.constant(x.type, value)
 

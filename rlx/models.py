@@ -10,6 +10,7 @@ from rlx import dtypes
 from rlx.compiler import compile
 from rlx.flow import BuiltModel, CastWeights, ModelFlow, SafetensorsWeights, WeightSource
 from rlx.flow.errors import ConfigError, FlowError, WeightError
+from rlx.flow.layout import LayoutWeights
 from rlx.flow.recipes import DecoderConfig, HfConfig, decoder_flow, read_config
 from rlx.host import ir
 from rlx.runtime import Executable
@@ -59,7 +60,9 @@ def load_model(
     """
     hf = HfConfig.load(Path(directory) / "config.json")
     config = read_config(hf)
-    weights = SafetensorsWeights(directory)
+    weights: WeightSource = SafetensorsWeights(directory)
+    if config.layout:
+        weights = LayoutWeights(weights, config.layout)
     prefix, head_prefix = _prefixes(weights)
     if dtype is None:
         name = _stored_dtype(hf, weights, f"{prefix}embed_tokens.weight")

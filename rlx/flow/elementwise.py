@@ -1,10 +1,11 @@
 """Elementwise arithmetic on tensors, in upstream dialects."""
 
 from rlx.dialects import emit
+from rlx.dialects.glu import activate
 from rlx.dialects.types import accumulator_type
 from rlx.host import arith, ir, math
 
-__all__ = ["add", "add_bias", "scale", "soft_cap"]
+__all__ = ["activation", "add", "add_bias", "multiply_scalar", "scale", "soft_cap"]
 
 
 def add(a: ir.Value, b: ir.Value) -> ir.Value:
@@ -24,10 +25,34 @@ def add_bias(value: ir.Value, bias: ir.Value) -> ir.Value:
     )
 
 
-def scale(value: ir.Value, factor: float) -> ir.Value:
-    """``value * factor``, with the factor rounded to the element type first."""
+def scale(value: ir.Value, factor: float, *, rounded: bool = True) -> ir.Value:
+    """``value * factor``; ``rounded``: with the factor rounded to the element type first."""
     element = value.type.element_type
-    return _map(value, lambda x: arith.mulf(x, emit.constant(element, factor)))
+    wide = element if rounded else accumulator_type(element)
+
+    def body(x: ir.Value) -> ir.Value:
+        return emit.convert(arith.mulf(emit.convert(x, wide), emit.constant(wide, factor)), element)
+
+    return _map(value, body)
+
+
+def multiply_scalar(value: ir.Value, factor: ir.Value) -> ir.Value:
+    """``value`` [...] times ``factor`` [1] of the same element type."""
+    axes = _axes(value)
+    return emit.generic(
+        [value, factor],
+        emit.empty(emit.sizes(value), value.type.element_type),
+        [axes, [ir.AffineExpr.get_constant(0)], axes],
+        "p" * len(axes),
+        lambda x, y, _: arith.mulf(x, y),
+    )
+
+
+def activation(value: ir.Value, kind: str) -> ir.Value:
+    """An activation as in `rlx.glu`, computed in f32 (f64 for f64) and rounded once."""
+    element = value.type.element_type
+    wide = accumulator_type(element)
+    return _map(value, lambda x: emit.convert(activate(kind, emit.convert(x, wide)), element))
 
 
 def soft_cap(value: ir.Value, cap: float) -> ir.Value:

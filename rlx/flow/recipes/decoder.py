@@ -5,8 +5,9 @@ configuration into a :class:`DecoderConfig`. A new architecture is a new adapter
 something new, a field here and the few lines in :func:`decoder_flow` that read it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from rlx.flow.layout import Rule
 from rlx.flow.mask import MaskKind
 from rlx.flow.model_flow import ModelFlow, StageList
 from rlx.flow.rope import RopeSpec, rope_tables
@@ -17,9 +18,12 @@ from rlx.flow.stages import (
     GatedMlpStage,
     GemmaKvTapStage,
     HeadNorm,
+    LayerNormStage,
     LinearStage,
     LmHeadStage,
     LogitSoftcapStage,
+    MlpStage,
+    ResidualRecallStage,
     RmsNormStage,
     ScaleStage,
     SelectRowsStage,
@@ -33,13 +37,16 @@ __all__ = [
     "DecoderConfig",
     "LayerConfig",
     "NormNames",
+    "attention_spec",
     "cached_decoder_flow",
     "decoder_flow",
+    "norm_stage",
     "window_lengths",
 ]
 
 ACTIVATIONS = {
     "gelu": "gelu",
+    "gelu_fast": "gelu_tanh",
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "relu": "relu",
@@ -56,7 +63,8 @@ class NormNames:
     Attributes:
         before_attention: of what attention reads.
         after_attention: of what the output projection gives, before the residual is added.
-        before_mlp: of what the feed-forward block reads.
+        before_mlp: of what the feed-forward block reads. In a parallel layer without it, the block
+            reads what attention reads.
         after_mlp: of what it gives, before the residual is added.
     """
 
@@ -75,30 +83,47 @@ class LayerConfig:
         num_kv_heads: key and value heads.
         head_dim: dims per head.
         intermediate_size: width of the feed-forward block.
-        rope: which of :attr:`DecoderConfig.ropes` turns queries and keys; "" for the only one.
+        rope: which of :attr:`DecoderConfig.ropes` turns queries and keys; "" for the only one, None
+            for a layer without RoPE.
+        pairing: which dims RoPE pairs, as in `rlx.rope`.
         sliding_window: how many keys a query sees, itself included; None for all.
         score_scale: factor of the attention scores; None for ``head_dim ** -0.5``.
         attn_softcap: bound of the attention scores; None for none.
         qkv_bias, o_bias, mlp_bias: whether those projections have biases.
-        qk_norm: whether queries and keys are normed per head.
+        qk_norm: RMS norm of queries and keys before RoPE: ``"head"`` for each head with one weight
+            [head_dim], ``"width"`` for all heads at once with a weight of the whole width; None for
+            none.
+        v_norm: whether values are normed per head, without a weight.
+        k_eq_v: whether values are the key projection, before its norm and RoPE.
+        mlp: the feed-forward block: ``"gated"`` is ``down(activation(gate(x)) * up(x))``,
+            ``"plain"`` is ``down(activation(up(x)))``.
         activation: of the feed-forward block, as in `rlx.glu`.
         norms: the norms around attention and feed-forward block.
+        parallel: whether the feed-forward block reads what the layer reads, not what attention
+            leaves; both are added to the residual.
+        residual_scale: factor of what attention and feed-forward block add; None for none.
     """
 
     num_heads: int
     num_kv_heads: int
     head_dim: int
     intermediate_size: int
-    rope: str = ""
+    rope: str | None = ""
+    pairing: str = "half"
     sliding_window: int | None = None
     score_scale: float | None = None
     attn_softcap: float | None = None
     qkv_bias: bool = False
     o_bias: bool = False
     mlp_bias: bool = False
-    qk_norm: bool = False
+    qk_norm: str | None = None
+    v_norm: bool = False
+    k_eq_v: bool = False
+    mlp: str = "gated"
     activation: str = "silu"
     norms: NormNames = NormNames()
+    parallel: bool = False
+    residual_scale: float | None = None
 
 
 @dataclass(frozen=True)
@@ -111,12 +136,18 @@ class DecoderConfig:
         hidden_size: width of the hidden states.
         layers: the layers, in order.
         ropes: name and parameterisation of each RoPE table; the name "" is the default table.
-        norm_epsilon: added to the mean square by every norm.
-        norm_offset: added to the weight by every norm.
-        embed_scale: factor of the embeddings, rounded to the element type; None for none.
+        norm: kind of the norms of hidden states, ``"rms"`` or ``"layer"``.
+        norm_epsilon: added to the mean square or the variance by every norm.
+        norm_offset: added to the weight by every RMS norm.
+        norm_weight, norm_bias: whether layer norms have those.
+        embed_scale: factor of the embeddings; None for none.
+        embed_scale_rounded: whether that factor is rounded to the element type first.
         final_softcap: bound of the logits; None for none.
+        logit_scale: factor of the logits; None for none.
         tied: whether the head shares the embedding table.
+        head_bias: whether the head has a bias.
         max_positions: longest sequence that the RoPE tables are made for.
+        layout: how checkpoints name and pack the weights, where that is not as in Llama.
     """
 
     model_type: str
@@ -125,11 +156,18 @@ class DecoderConfig:
     layers: tuple[LayerConfig, ...]
     ropes: tuple[tuple[str, RopeSpec], ...]
     norm_epsilon: float
+    norm: str = "rms"
     norm_offset: float = 0.0
+    norm_weight: bool = True
+    norm_bias: bool = False
     embed_scale: float | None = None
+    embed_scale_rounded: bool = True
     final_softcap: float | None = None
+    logit_scale: float | None = None
     tied: bool = False
+    head_bias: bool = False
     max_positions: int = 2048
+    layout: tuple[Rule, ...] = ()
 
     def head_key(self, prefix: str, head_prefix: str = "") -> str:
         """The weight of the language model head."""
@@ -241,13 +279,16 @@ def _begin(flow: ModelFlow, config: DecoderConfig, prefix: str, max_positions: i
         flow.rope_tables(*rope_tables(spec, max_positions or config.max_positions), name or None)
     flow.stage(EmbedStage(f"{prefix}embed_tokens.weight", (config.vocab_size, config.hidden_size)))
     if config.embed_scale is not None:
-        flow.stage(ScaleStage(config.embed_scale))
+        flow.stage(ScaleStage(config.embed_scale, config.embed_scale_rounded))
 
 
 def _end(flow: ModelFlow, config: DecoderConfig, prefix: str, head_prefix: str) -> ModelFlow:
     """What comes after the layers."""
-    flow.rms_norm(f"{prefix}norm.weight", config.norm_epsilon, config.norm_offset)
-    flow.stage(LmHeadStage(config.head_key(prefix, head_prefix), config.vocab_size))
+    flow.stage(norm_stage(config, f"{prefix}norm"))
+    head_bias = f"{head_prefix}lm_head.bias" if config.head_bias else None
+    flow.stage(LmHeadStage(config.head_key(prefix, head_prefix), config.vocab_size, head_bias))
+    if config.logit_scale is not None:
+        flow.stage(ScaleStage(config.logit_scale, rounded=False))
     if config.final_softcap is not None:
         flow.stage(LogitSoftcapStage(config.final_softcap))
     return flow.output("logits")
@@ -257,35 +298,55 @@ def _layer(
     config: DecoderConfig, layer: LayerConfig, prefix: str, attention: list[Stage]
 ) -> StageList:
     """The stages of a layer around those of its attention."""
+    line = StageList().residual_save()
+    if layer.parallel and layer.norms.before_mlp:
+        line.residual_save("mlp")
+    _norm(line, config, prefix, layer.norms.before_attention)
+    if layer.parallel and not layer.norms.before_mlp:
+        line.residual_save("mlp")
     o_key = f"{prefix}.self_attn.o_proj"
-    mlp = [f"{prefix}.mlp.{name}_proj.weight" for name in ("gate", "up", "down")]
-    line = StageList()
-
-    def norm(name: str | None) -> None:
-        if name is not None:
-            key = f"{prefix}.{name}.weight"
-            line.stage(RmsNormStage(key, config.norm_epsilon, config.norm_offset))
+    o_bias = f"{o_key}.bias" if layer.o_bias else None
+    line.stages(attention).stage(LinearStage(f"{o_key}.weight", o_bias, config.hidden_size))
+    _norm(line, config, prefix, layer.norms.after_attention)
+    _add(line, layer)
 
     line.residual_save()
-    norm(layer.norms.before_attention)
-    line.stages(attention)
-    line.stage(
-        LinearStage(
-            f"{o_key}.weight", f"{o_key}.bias" if layer.o_bias else None, config.hidden_size
-        )
-    )
-    norm(layer.norms.after_attention)
-    line.residual_add()
+    if layer.parallel:
+        line.stage(ResidualRecallStage("mlp"))
+    _norm(line, config, prefix, layer.norms.before_mlp)
+    line.stage(_mlp(layer, f"{prefix}.mlp"))
+    _norm(line, config, prefix, layer.norms.after_mlp)
+    return _add(line, layer)
 
-    line.residual_save()
-    norm(layer.norms.before_mlp)
-    line.stage(
-        GatedMlpStage(
-            mlp[0], mlp[1], mlp[2], layer.activation, layer.mlp_bias, layer.intermediate_size
-        )
-    )
-    norm(layer.norms.after_mlp)
+
+def _mlp(layer: LayerConfig, prefix: str) -> Stage:
+    up, down = f"{prefix}.up_proj.weight", f"{prefix}.down_proj.weight"
+    options = layer.activation, layer.mlp_bias, layer.intermediate_size
+    if layer.mlp == "plain":
+        return MlpStage(up, down, *options)
+    return GatedMlpStage(f"{prefix}.gate_proj.weight", up, down, *options)
+
+
+def _norm(line: StageList, config: DecoderConfig, prefix: str, name: str | None) -> None:
+    if name is not None:
+        line.stage(norm_stage(config, f"{prefix}.{name}"))
+
+
+def _add(line: StageList, layer: LayerConfig) -> StageList:
+    if layer.residual_scale is not None:
+        line.stage(ScaleStage(layer.residual_scale, rounded=False))
     return line.residual_add()
+
+
+def norm_stage(config: DecoderConfig, key: str) -> Stage:
+    """The norm of hidden states whose weight is ``{key}.weight``."""
+    if config.norm == "rms":
+        return RmsNormStage(f"{key}.weight", config.norm_epsilon, config.norm_offset)
+    return LayerNormStage(
+        f"{key}.weight" if config.norm_weight else None,
+        f"{key}.bias" if config.norm_bias else None,
+        config.norm_epsilon,
+    )
 
 
 def attention_spec(
@@ -298,19 +359,25 @@ def attention_spec(
         mask = mask & MaskKind.sliding_window(layer.sliding_window)
     if masked:
         mask = mask & MaskKind.custom("attention_mask")
-    spec = (
-        spec.with_mask(mask)
-        .with_rope_table(layer.rope or None)
-        .with_n_rot(dict(config.ropes)[layer.rope].dim)
-        .with_score_scale(layer.score_scale)
-        .with_attn_logit_softcap(layer.attn_softcap)
+    spec = replace(
+        spec,
+        mask=mask,
+        n_rot=0 if layer.rope is None else dict(config.ropes)[layer.rope].dim,
+        rope_table=layer.rope or None,
+        pairing=layer.pairing,
+        score_scale=layer.score_scale,
+        attn_logit_softcap=layer.attn_softcap,
+        k_eq_v=layer.k_eq_v,
     )
     if layer.qkv_bias:
         spec = spec.with_hf_bias()
-    if layer.qk_norm:
-        q, k = (
-            HeadNorm(f"{prefix}.self_attn.{x}_norm.weight", config.norm_epsilon, config.norm_offset)
-            for x in "qk"
-        )
-        spec = spec.with_norms(q, k)
-    return spec
+
+    def norm(key: str | None) -> HeadNorm:
+        offset = 0.0 if key is None else config.norm_offset
+        return HeadNorm(key, config.norm_epsilon, offset, whole=layer.qk_norm == "width")
+
+    return spec.with_norms(
+        norm(f"{prefix}.self_attn.q_norm.weight") if layer.qk_norm else None,
+        norm(f"{prefix}.self_attn.k_norm.weight") if layer.qk_norm else None,
+        HeadNorm(None, config.norm_epsilon) if layer.v_norm else None,
+    )

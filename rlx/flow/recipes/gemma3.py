@@ -79,7 +79,7 @@ def read_gemma3_text(hf: HfConfig) -> DecoderConfig:
             score_scale=scalar**-0.5,
             qkv_bias=bias,
             o_bias=bias,
-            qk_norm=True,
+            qk_norm="head",
             activation=activation,
             norms=_NORMS,
         )

@@ -8,12 +8,17 @@ from rlx.flow.stages.kv_cache import (
     SelectRowsStage,
     SelfAttnCachedStage,
 )
+from rlx.flow.stages.layer_norm import LayerNormStage
 from rlx.flow.stages.linear import LinearStage
 from rlx.flow.stages.lm_head import LmHeadStage
 from rlx.flow.stages.logit_softcap import LogitSoftcapStage
-from rlx.flow.stages.mlp import GatedMlpStage, GeGluStage, SwiGluStage
+from rlx.flow.stages.mlp import GatedMlpStage, GeGluStage, MlpStage, SwiGluStage
 from rlx.flow.stages.output import OutputStage
-from rlx.flow.stages.residual import ResidualAddStage, ResidualSaveStage
+from rlx.flow.stages.residual import (
+    ResidualAddStage,
+    ResidualRecallStage,
+    ResidualSaveStage,
+)
 from rlx.flow.stages.rms_norm import RmsNormStage
 from rlx.flow.stages.rope_tables import NamedRopeTablesStage, PositionsStage, RopeTablesStage
 from rlx.flow.stages.self_attn_prefill import (
@@ -30,13 +35,16 @@ __all__ = [
     "GeGluStage",
     "GemmaKvTapStage",
     "HeadNorm",
+    "LayerNormStage",
     "LinearStage",
     "LmHeadStage",
     "LogitSoftcapStage",
+    "MlpStage",
     "NamedRopeTablesStage",
     "OutputStage",
     "PositionsStage",
     "ResidualAddStage",
+    "ResidualRecallStage",
     "ResidualSaveStage",
     "RmsNormStage",
     "RopeTablesStage",

@@ -35,13 +35,16 @@ class EmbedStage:
 
 @dataclass(frozen=True)
 class ScaleStage:
-    """Multiplies with a constant, rounded to the element type first, as Gemma's embeddings are.
+    """Multiplies with a constant.
 
     Attributes:
         factor: the constant.
+        rounded: whether it is rounded to the element type first, as Gemma's embedding scale is;
+            otherwise only the product is.
     """
 
     factor: float
+    rounded: bool = True
 
     def emit(self, ctx: FlowContext, value: FlowValue | None) -> FlowValue:
-        return FlowValue(scale(ctx.need(value).value, self.factor))
+        return FlowValue(scale(ctx.need(value).value, self.factor, rounded=self.rounded))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from rlx.flow.context import FlowContext, FlowValue
 from rlx.flow.elementwise import add
 
-__all__ = ["ResidualAddStage", "ResidualSaveStage"]
+__all__ = ["ResidualAddStage", "ResidualRecallStage", "ResidualSaveStage"]
 
 
 @dataclass(frozen=True)
@@ -47,3 +47,19 @@ class ResidualAddStage:
                 f"and {value.type}"
             )
         return FlowValue(add(saved.value, value.value))
+
+
+@dataclass(frozen=True)
+class ResidualRecallStage:
+    """Lets what was saved flow on instead of what flows, and frees the slot.
+
+    Attributes:
+        slot: names the connection, where several overlap.
+    """
+
+    slot: str = "residual"
+
+    def emit(self, ctx: FlowContext, value: FlowValue | None) -> FlowValue:
+        if self.slot not in ctx.state.residuals:
+            raise ctx.error(f"slot '{self.slot}' is empty: emit a ResidualSaveStage first")
+        return ctx.state.residuals.pop(self.slot)

@@ -18,17 +18,19 @@ __all__ = ["HeadNorm", "SelfAttnPrefillSpec", "SelfAttnPrefillStage"]
 
 @dataclass(frozen=True)
 class HeadNorm:
-    """An RMS norm of each head.
+    """An RMS norm of each head, or of all heads at once.
 
     Attributes:
         key: weight [head_dim]; None for a norm without weight.
         epsilon: added to the mean square.
         weight_offset: added to the weight; 1.0 in Gemma 3.
+        whole: whether all heads are normed together, with a weight [heads * head_dim].
     """
 
     key: str | None
     epsilon: float
     weight_offset: float = 0.0
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class SelfAttnPrefillSpec:
         attn_logit_softcap: bound of the scores, through tanh; None for none.
         pairing: which dims RoPE pairs, as in `rlx.rope`.
         q_bias, k_bias, v_bias: keys of projection biases; None for none.
-        q_norm, k_norm, v_norm: per-head norms, before RoPE; None for none.
+        q_norm, k_norm, v_norm: norms before RoPE; None for none.
     """
 
     q_key: str
@@ -183,13 +185,15 @@ def normalize(
 ) -> ir.Value:
     if norm is None:
         return value
-    weight = None if norm.key is None else ctx.param(norm.key, [spec.head_dim], "head_dim")
+    size = value.type.shape[-1] if norm.whole else spec.head_dim
+    why = "all heads" if norm.whole else "head_dim"
+    weight = None if norm.key is None else ctx.param(norm.key, [size], why)
     return rms_norm(
         value,
         weight,
         epsilon=norm.epsilon,
         weight_offset=norm.weight_offset if weight is not None else 0.0,
-        group=spec.head_dim,
+        group=size,
     )
 
 
