@@ -80,24 +80,23 @@ class MatmulOp(RlxOp, name="matmul"):
         wide = accumulator_type(element)
         shape = emit.sizes(input)
         shape[-1] = emit.dim(weight, 0 if self.transpose_weight else 1)
-        rows = emit.axes(rank - 1)
-        # The loop over the axis that lies contiguous in the weight goes innermost.
-        first, last = (ir.AffineExpr.get_dim(i) for i in (rank - 1, rank))
-        n, x = (first, last) if self.transpose_weight else (last, first)
-        iterators = "p" * (rank - 1) + ("pr" if self.transpose_weight else "rp")
+        total = emit.fill(shape, wide, 0.0)
 
         def body(a: ir.Value, b: ir.Value, total: ir.Value) -> ir.Value:
             flags = emit.reassoc()
             product = arith.mulf(emit.convert(a, wide), emit.convert(b, wide), fastmath=flags)
             return arith.addf(total, product, fastmath=flags)
 
-        total = emit.generic(
-            [input, weight],
-            emit.fill(shape, wide, 0.0),
-            [[*rows, x], [n, x] if self.transpose_weight else [x, n], [*rows, n]],
-            iterators,
-            body,
-        )
+        # The innermost loop runs along the contiguous axis of the weight. A weight row stays in
+        # the cache while all rows of the input are multiplied with it.
+        loops = emit.axes(rank + 1)
+        if self.transpose_weight:
+            n, *rows, x = loops
+            maps, iterators = [[*rows, x], [n, x], [*rows, n]], "p" * rank + "r"
+        else:
+            *rows, x, n = loops
+            maps, iterators = [[*rows, x], [x, n], [*rows, n]], "p" * (rank - 1) + "rp"
+        total = emit.generic([input, weight], total, maps, iterators, body)
         return emit.convert_tensor(total, element)
 
     def _fitting_operands(self) -> tuple[ir.Value, ir.Value]:
