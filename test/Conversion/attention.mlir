@@ -94,10 +94,14 @@ func.func @bf16(%q: tensor<2x5x32xbf16>, %k: tensor<2x7x16xbf16>) -> tensor<2x5x
 
 // Lengths are checked, end the keys, and place the queries.
 // CHECK-LABEL: func.func @lengths
-// CHECK-SAME: %[[L:[a-z0-9]+]]: tensor<2xi32>
+// CHECK-SAME: %[[K:[a-z0-9]+]]: tensor<2x7x16xf32>, %[[L:[a-z0-9]+]]: tensor<2xi32>
 // CHECK: linalg.generic {{.*}} iterator_types = ["reduction"]} ins(%[[L]]
 // CHECK: arith.cmpi ule, %{{.*}}, %c7
 // CHECK: cf.assert %{{.*}}, "rlx.attention: kv_lengths must be in [0, K], where K is the length of key"
+// No key past the longest length is looked at.
+// CHECK: linalg.generic {{.*}} iterator_types = ["reduction"]} ins(%[[L]]
+// CHECK: arith.maxsi
+// CHECK: tensor.extract_slice %[[K]][0, 0, 0] [2, %{{.*}}, 16]
 // CHECK: linalg.generic {indexing_maps = [#[[BATCH]], #[[CELL]]]
 // CHECK-SAME: ins(%[[L]]
 // CHECK: %[[J:.*]] = linalg.index 4
