@@ -1,6 +1,5 @@
 """The `rlx` dialect: one file per op, and :func:`load_dialects`."""
 
-import importlib
 import inspect
 import threading
 
@@ -17,7 +16,7 @@ def op_classes() -> list[type[RlxOp]]:
     """Every op of the dialect, plugins included, in order of registration."""
     modules = registry.op_modules()
     for module in modules:
-        importlib.import_module(module)
+        registry.import_target(module)
     place = {module: number for number, module in enumerate(modules)}
     # The host emits them in this order, so that it must not depend on who imported what first.
     Rlx.operations.sort(key=lambda cls: place.get(cls.__module__, len(place)))

@@ -2,18 +2,23 @@
 
 Built-in names map to ``module:attribute`` and are imported on first use. Other packages add theirs
 through the entry point group ``rlx.plugins``: each entry point names a function that takes this
-module and calls :func:`add_pass`, :func:`add_pipeline` and :func:`add_op_module`.
+module and calls :func:`add_pass`, :func:`add_pipeline` and :func:`add_op_module`. `examples/plugin`
+is such a package.
 """
 
 import importlib
+import re
+import sys
 from functools import cache
 from importlib import metadata
 from typing import Any
 
 __all__ = [
+    "PluginError",
     "add_op_module",
     "add_pass",
     "add_pipeline",
+    "import_target",
     "op_modules",
     "pass_class",
     "pass_names",
@@ -24,6 +29,7 @@ __all__ = [
 
 _OP_MODULES = [
     "rlx.dialects.matmul",
+    "rlx.dialects.dequant_matmul",
     "rlx.dialects.narrow",
     "rlx.dialects.concat",
     "rlx.dialects.rms_norm",
@@ -41,6 +47,7 @@ _PASSES = {
     "rlx-fuse-qkv": "rlx.passes.fuse_qkv:FuseQkv",
     "rlx-fuse-partial-rotary": "rlx.passes.fuse_partial_rotary:FusePartialRotary",
     "rlx-fuse-gqa": "rlx.passes.fuse_gqa:FuseGqa",
+    "rlx-check-shapes": "rlx.passes.check_shapes:CheckShapes",
     "rlx-expand-copies": "rlx.passes.expand_copies:ExpandCopies",
     "rlx-export": "rlx.passes.export:Export",
     "rlx-outline-kernels": "rlx.passes.outline_kernels:OutlineKernels",
@@ -64,18 +71,23 @@ class PluginError(RuntimeError):
 
 @cache
 def _load_plugins() -> None:
-    import sys
-
     for entry in sorted(metadata.entry_points(group="rlx.plugins"), key=lambda e: e.name):
         try:
             entry.load()(sys.modules[__name__])
         except Exception as error:
-            raise PluginError(f"plugin '{entry.name}' ({entry.value}): {error}") from error
+            raise PluginError(
+                f"plugin '{entry.name}' ({entry.value}): {type(error).__name__}: {error}"
+            ) from error
 
 
 def _add(table: dict[str, str], kind: str, name: str, target: str) -> None:
-    if table.get(name, target) != target:
-        raise PluginError(f"{kind} '{name}' is already registered by {table[name]}")
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
+        raise PluginError(f"{kind} '{name}': expected a name in kebab case, such as 'my-{kind}'")
+    if not re.fullmatch(r"[\w.]+:\w+", target):
+        raise PluginError(f"{kind} '{name}': expected 'module:Class', but got '{target}'")
+    for other in (_PASSES, _PIPELINES):
+        if name in other and (other is not table or other[name] != target):
+            raise PluginError(f"{kind} '{name}' is already registered by {other[name]}")
     table[name] = target
 
 
@@ -116,18 +128,29 @@ def targets() -> list[str]:
     return [*_PASSES.values(), *_PIPELINES.values()]
 
 
-def _resolve(target: str) -> Any:
+def import_target(target: str) -> Any:
+    """What ``"module"`` or ``"module:attribute"`` names.
+
+    Raises:
+        PluginError: it cannot be imported.
+    """
     module, _, attribute = target.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    try:
+        found = importlib.import_module(module)
+        return getattr(found, attribute) if attribute else found
+    except Exception as error:
+        if module.startswith("rlx."):
+            raise
+        raise PluginError(f"cannot load '{target}': {type(error).__name__}: {error}") from error
 
 
 def pass_class(name: str) -> Any:
     """The pass of that name, or None."""
     _load_plugins()
-    return _resolve(_PASSES[name]) if name in _PASSES else None
+    return import_target(_PASSES[name]) if name in _PASSES else None
 
 
 def pipeline_class(name: str) -> Any:
     """The pipeline of that name, or None."""
     _load_plugins()
-    return _resolve(_PIPELINES[name]) if name in _PIPELINES else None
+    return import_target(_PIPELINES[name]) if name in _PIPELINES else None

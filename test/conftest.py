@@ -4,14 +4,16 @@ The tools run in forks of a process that has them imported (see `tool_server.py`
 of the time; nothing else differs from `lit test`.
 """
 
+import os
 import shlex
+import subprocess
 
 import lit.discovery
 import lit.LitConfig
 import lit.Test
 import lit.worker
 import pytest
-from tool_server import ToolServer
+from tool_server import ToolServer, tool_environment
 
 _LIT = pytest.StashKey[lit.LitConfig.LitConfig]()
 _TOOLS = pytest.StashKey[ToolServer]()
@@ -60,14 +62,46 @@ def run_lit(config, path):
     if len(tests) != 1:
         raise LitFailure(f"lit finds {len(tests)} tests in {path}")
     (test,) = tests
-    config.stash[_TOOLS].start(test.config.environment)
+    _tools(config).start()
     test.setResult(lit.worker._execute(test, lit_config))
     return test.result
 
 
+@pytest.fixture
+def rlx_opt(request, tmp_path):
+    """Runs `rlx-opt` with these arguments and gives its `subprocess.CompletedProcess`.
+
+    It runs in an empty folder. ``input`` is text or bytes for stdin; ``env`` are variables to add,
+    with which the start takes longer.
+    """
+    server = _tools(request.config)
+
+    def run(*arguments, input="", env=None, timeout=60):
+        server.start()
+        done = subprocess.run(
+            [*server.command("rlx.tools.rlx_opt"), *map(str, arguments)],
+            input=input if isinstance(input, bytes) else input.encode(),
+            capture_output=True,
+            cwd=tmp_path,
+            timeout=timeout,
+            env={**os.environ, **tool_environment(), **(env or {})},
+        )
+        done.output = done.stdout
+        done.stdout = done.stdout.decode(errors="replace")
+        done.stderr = done.stderr.decode(errors="replace")
+        return done
+
+    return run
+
+
+def _tools(config):
+    if _TOOLS not in config.stash:
+        config.stash[_TOOLS] = ToolServer()
+    return config.stash[_TOOLS]
+
+
 def _lit_config(config):
     if _LIT not in config.stash:
-        config.stash[_TOOLS] = ToolServer()
         folder = config._tmp_path_factory.mktemp("lit")
         config.stash[_LIT] = lit.LitConfig.LitConfig(
             progname="lit",
@@ -82,7 +116,7 @@ def _lit_config(config):
             order="smart",
             params={
                 "exec_root": str(folder),
-                "start_tool": shlex.join(config.stash[_TOOLS].command()),
+                "start_tool": shlex.join(_tools(config).command()),
             },
         )
     return config.stash[_LIT]

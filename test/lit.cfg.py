@@ -10,7 +10,9 @@ import lit.formats
 # lit executes this file with `config` and `lit_config` defined.
 here = os.path.dirname(os.path.abspath(__file__))
 root = os.path.dirname(here)
-sys.path.insert(0, root)
+sys.path[:0] = [root, here]
+
+from tool_server import tool_environment  # noqa: E402
 
 from rlx import host  # noqa: E402
 
@@ -28,11 +30,7 @@ for tool in ("mlir-opt-22",):
     if shutil.which(tool):
         config.available_features.add(tool)  # noqa: F821
 
-config.environment["PYTHONPATH"] = os.pathsep.join(  # noqa: F821
-    filter(None, [root, os.environ.get("PYTHONPATH")])
-)
-config.environment["RLX_MLIR"] = host.PREFIX  # noqa: F821
-config.environment["PYTHONWARNINGS"] = "ignore"  # noqa: F821
+config.environment.update(tool_environment())  # noqa: F821
 
 # Tools by bare name mean the running environment, whatever PATH says. `not` is lit's own.
 python = f'"{sys.executable}"'

@@ -1,7 +1,7 @@
 """A process that has the tools imported and runs them in forks, for the many runs of lit tests.
 
     with ToolServer() as server:
-        server.start(dict(os.environ))
+        server.start()
         subprocess.run([*server.command("rlx.tools.rlx_opt"), "--version"])
 
 What runs is a process of its own, with the caller's files, folder and arguments; only the imports
@@ -23,9 +23,18 @@ import traceback
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
 MAIN = {"filecheck": "filecheck.main"}
-# What may differ between the server and a tool that it runs.
-HARMLESS = {"LIT_CURRENT_TESTCASE", "PWD", "OLDPWD", "_", "SHLVL", "PYTEST_CURRENT_TEST"}
+# What imports depend on, and must be the same in the server and in a tool that it runs.
+ESSENTIAL = ("PYTHONPATH", "PYTHONHOME", "RLX_", "LD_")
+
+
+def tool_environment() -> dict[str, str]:
+    """Variables with which tools run from the checkout, on the host that is running here."""
+    from rlx import host
+
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {"PYTHONPATH": path, "RLX_MLIR": host.PREFIX, "PYTHONWARNINGS": "ignore"}
 
 
 class ToolServer:
@@ -36,13 +45,16 @@ class ToolServer:
         self.address = os.path.join(self._folder.name, "socket")
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, environment: dict[str, str]) -> None:
-        """Makes the server run, with the environment that the tools are going to have."""
+    def start(self) -> None:
+        """Makes the server run."""
         if self._process is not None:
             return
         command = [sys.executable, str(Path(__file__).resolve()), self.address]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **tool_environment()},
         )
         if self._process.stdout is None or self._process.stdout.readline() != b"ready\n":
             raise RuntimeError("the tool server did not start")
@@ -101,7 +113,7 @@ def _serve(address: str) -> None:
 
 
 def _essential(environment: dict[str, str]) -> dict[str, str]:
-    return {key: value for key, value in environment.items() if key not in HARMLESS}
+    return {key: value for key, value in environment.items() if key.startswith(ESSENTIAL)}
 
 
 def _answer(connection: socket.socket, base: dict[str, str]) -> None:
@@ -169,5 +181,5 @@ def _run(module: str, arguments: list[str]) -> None:
 
 if __name__ == "__main__":
     os.setpgid(0, 0)
-    sys.path[0] = str(HERE.parent)
+    sys.path[0] = str(ROOT)
     _serve(sys.argv[1])

@@ -53,6 +53,7 @@ def supervise(work: Callable[[Phase], int], crashed: Callable[[dict[str, str], s
     pid = os.fork()
     if pid == 0:
         _die_with_parent()
+        _grow_stack()
         _child(work, phase)
     with _forwarded(pid):
         while True:
@@ -88,6 +89,17 @@ def _die_with_parent() -> None:
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+
+
+def _grow_stack() -> None:
+    """The host parses, verifies and prints with recursion; Linux lets the main stack grow late."""
+    if sys.platform == "linux":
+        import resource  # not on every platform
+
+        _, most = resource.getrlimit(resource.RLIMIT_STACK)
+        wanted = 100 << 20
+        if most == resource.RLIM_INFINITY or most > wanted:
+            resource.setrlimit(resource.RLIMIT_STACK, (wanted, most))
 
 
 class _forwarded:
