@@ -98,10 +98,9 @@ def derive(
     with _lock:
         if key in _derived:
             inputs, outputs = _derived[key]
-            arrays = tuple(ref() for ref in outputs)
-            if all(r() is s for r, s in zip(inputs, sources, strict=True)) and all(
-                array is not None for array in arrays
-            ):
+            arrays = tuple(array for ref in outputs if (array := ref()) is not None)
+            same = all(ref() is source for ref, source in zip(inputs, sources, strict=True))
+            if same and len(arrays) == len(outputs):
                 return arrays
     arrays = make()
     with _lock:
