@@ -7,7 +7,7 @@ from rlx.passes.base import Pass, PassFailure, walk
 from rlx.passes.export import WRITABLE
 from rlx.passes.functions import attributes_of, set_attributes
 
-__all__ = ["MESSAGES", "STATUS", "LowerAsserts", "messages_of"]
+__all__ = ["MESSAGES", "STATUS", "STRUCTURED", "LowerAsserts", "messages_of"]
 
 MESSAGES = "rlx.messages"
 """Module attribute: the texts of the checks; status ``i + 1`` says that check ``i`` failed."""
@@ -19,8 +19,7 @@ _STATUS_TYPE = "memref<1xi64>"
 _ASSERT = "cf.assert"
 _CALL = "func.call"
 
-# Ops whose regions end in a plain list of values, so that the end can be made conditional.
-_STRUCTURED = {
+STRUCTURED = {
     "linalg.generic",
     "linalg.map",
     "linalg.reduce",
@@ -31,6 +30,7 @@ _STRUCTURED = {
     "scf.while",
     "tensor.generate",
 }
+"""Ops whose regions end in a plain list of values, so that the end can be made conditional."""
 
 # Checks may move across these, and what a condition needs may too if it cannot go wrong itself.
 _PURE_DIALECTS = {"affine", "arith", "linalg", "math", "rlx", "tensor"}
@@ -223,7 +223,7 @@ class _Lowering:
             for inner in walk(top.operation, _ASSERT, _CALL)
         ):
             return None
-        if op.name not in _STRUCTURED or any(len(region.blocks) > 1 for region in op.regions):
+        if op.name not in STRUCTURED or any(len(region.blocks) > 1 for region in op.regions):
             raise PassFailure(op, f"a run-time check inside '{op.name}' is not supported")
         for block in blocks:
             for index in [o.operation for o in block.operations if o.name == "linalg.index"]:

@@ -17,6 +17,7 @@ _FUSED = "rlx-fuse"
 # Ops guard themselves with a check and with a selection that it makes superfluous. Checks go before
 # elementwise ops become loops: selections between whole tensors would be costly.
 _LINALG = (
+    "rlx-check-shapes,"
     "convert-rlx-to-linalg,"
     "func.func(lift-cf-to-scf),"
     "cse,"

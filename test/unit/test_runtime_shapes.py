@@ -1,0 +1,152 @@
+"""Sizes and indices that only the run can tell: errors, never wild reads or writes."""
+
+import numpy as np
+import pytest
+
+import rlx
+from rlx.runtime import ExecutionError
+
+ONES = np.ones((4, 6), np.float32)
+BIG = 10**15
+
+# Name: body over %x and %y (tensor<?x?xf32>), %i and %j (index); the result's type and text; calls
+# that are fine; calls that are not.
+CASES = {
+    "arith.addf": (
+        "%r = arith.addf %x, %y : tensor<?x?xf32>",
+        [(ONES, ONES, 0, 0)],
+        [(ONES, ONES[:3], 0, 0), (ONES[:, :5], ONES, 0, 0), (ONES[:1], ONES, 0, 0)],
+    ),
+    "linalg.add": (
+        "%r = linalg.add ins(%x, %y : tensor<?x?xf32>, tensor<?x?xf32>)"
+        " outs(%x : tensor<?x?xf32>) -> tensor<?x?xf32>",
+        [(ONES, ONES, 0, 0)],
+        [(ONES, ONES[:3], 0, 0)],
+    ),
+    "linalg.matmul": (
+        "%z = arith.constant 0.0 : f32\n"
+        "%d0 = tensor.dim %x, %c0 : tensor<?x?xf32>\n%d1 = tensor.dim %y, %c1 : tensor<?x?xf32>\n"
+        "%e = tensor.empty(%d0, %d1) : tensor<?x?xf32>\n"
+        "%f = linalg.fill ins(%z : f32) outs(%e : tensor<?x?xf32>) -> tensor<?x?xf32>\n"
+        "%r = linalg.matmul ins(%x, %y : tensor<?x?xf32>, tensor<?x?xf32>)"
+        " outs(%f : tensor<?x?xf32>) -> tensor<?x?xf32>",
+        [(ONES, ONES.T.copy(), 0, 0), (ONES[:0], ONES.T.copy(), 0, 0)],
+        [(ONES, ONES, 0, 0), (ONES, ONES[:5], 0, 0)],
+    ),
+    "linalg.transpose": (
+        "%e = tensor.empty(%i, %j) : tensor<?x?xf32>\n"
+        "%r = linalg.transpose ins(%x : tensor<?x?xf32>) outs(%e : tensor<?x?xf32>)"
+        " permutation = [1, 0]",
+        [(ONES, ONES, 6, 4)],
+        [(ONES, ONES, 4, 6), (ONES, ONES, 6, 3), (ONES, ONES, 7, 4)],
+    ),
+    "linalg.generic": (
+        "%r = linalg.generic {indexing_maps = [affine_map<(a, b) -> (a, b)>,"
+        " affine_map<(a, b) -> (b, a)>], iterator_types = ['parallel', 'parallel']}"
+        " ins(%x : tensor<?x?xf32>) outs(%y : tensor<?x?xf32>) {\n"
+        "^bb0(%p: f32, %q: f32):\n%s = arith.addf %p, %q : f32\nlinalg.yield %s : f32\n"
+        "} -> tensor<?x?xf32>",
+        [(ONES, ONES.T.copy(), 0, 0)],
+        [(ONES, ONES, 0, 0)],
+    ),
+    "tensor.cast": (
+        "%s = tensor.cast %x : tensor<?x?xf32> to tensor<4x6xf32>\n"
+        "%t = arith.addf %s, %s : tensor<4x6xf32>\n"
+        "%r = tensor.cast %t : tensor<4x6xf32> to tensor<?x?xf32>",
+        [(ONES, ONES, 0, 0)],
+        [(ONES[:3], ONES, 0, 0), (ONES[:, :5], ONES, 0, 0)],
+    ),
+    "tensor.extract": (
+        "%s = tensor.extract %x[%i, %j] : tensor<?x?xf32>\n"
+        "%r = linalg.fill ins(%s : f32) outs(%y : tensor<?x?xf32>) -> tensor<?x?xf32>",
+        [(ONES, ONES, 0, 0), (ONES, ONES, 3, 5)],
+        [(ONES, ONES, *at) for at in ((4, 0), (0, 6), (-1, 0), (0, BIG), (-BIG, 0))],
+    ),
+    "tensor.insert": (
+        "%s = arith.constant 2.0 : f32\n%r = tensor.insert %s into %x[%i, %j] : tensor<?x?xf32>",
+        [(ONES, ONES, 0, 0), (ONES, ONES, 3, 5)],
+        [(ONES, ONES, *at) for at in ((4, 0), (0, 6), (-1, 0), (0, BIG), (-BIG, 0))],
+    ),
+    "tensor.extract_slice": (
+        "%r = tensor.extract_slice %x[%i, 1] [2, %j] [1, 2] : tensor<?x?xf32> to tensor<2x?xf32>",
+        [(ONES, ONES, 0, 3), (ONES, ONES, 2, 0), (ONES, ONES, 2, 1)],
+        [(ONES, ONES, *at) for at in ((3, 1), (-1, 1), (0, 4), (0, -1), (BIG, 1), (0, BIG))],
+    ),
+    "tensor.insert_slice": (
+        "%d = tensor.dim %x, %c1 : tensor<?x?xf32>\n"
+        "%r = tensor.insert_slice %y into %x[%i, 0] [%j, %d] [1, 1]"
+        " : tensor<?x?xf32> into tensor<?x?xf32>",
+        [(ONES, ONES, 0, 4), (ONES, ONES[:2], 2, 2), (ONES, ONES[:0], 4, 0)],
+        [
+            (ONES, ONES[:2], 3, 2),
+            (ONES, ONES[:2], 0, 3),
+            (ONES, ONES[:3], 0, 2),
+            (ONES, ONES[:, :5], 0, 4),
+            (ONES, ONES[:2], -1, 2),
+            (ONES, ONES[:2], BIG, 2),
+        ],
+    ),
+    "tensor.expand_shape": (
+        "%s = tensor.expand_shape %x [[0, 1], [2]] output_shape [%i, 2, %j]"
+        " : tensor<?x?xf32> into tensor<?x2x?xf32>\n"
+        "%t = arith.addf %s, %s : tensor<?x2x?xf32>\n"
+        "%r = tensor.collapse_shape %t [[0, 1], [2]] : tensor<?x2x?xf32> into tensor<?x?xf32>",
+        [(ONES, ONES, 2, 6)],
+        [(ONES, ONES, *sizes) for sizes in ((3, 6), (1, 6), (2, 5), (-2, 6), (BIG, 6))],
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    made = {}
+
+    def get(name):
+        if name not in made:
+            body = CASES[name][0].replace("'", '"')
+            type_ = "tensor<2x?xf32>" if name == "tensor.extract_slice" else "tensor<?x?xf32>"
+            made[name] = rlx.compile(
+                "func.func @main(%x: tensor<?x?xf32>, %y: tensor<?x?xf32>, %i: index, %j: index)"
+                f" -> {type_} {{\n%c0 = arith.constant 0 : index\n%c1 = arith.constant 1 : index\n"
+                f"{body}\nreturn %r : {type_} }}",
+                cache=False,
+            )
+        return made[name]
+
+    return get
+
+
+@pytest.mark.parametrize(("name", "call"), [(n, c) for n in CASES for c in range(len(CASES[n][1]))])
+def test_fine(compiled, name, call):
+    compiled(name)(*CASES[name][1][call])
+
+
+@pytest.mark.parametrize(("name", "call"), [(n, c) for n in CASES for c in range(len(CASES[n][2]))])
+def test_not_fine(compiled, name, call):
+    with pytest.raises(ExecutionError, match=f"^{name}: "):
+        compiled(name)(*CASES[name][2][call])
+
+
+def test_values():
+    """Checks change nothing about what is computed."""
+    x = np.arange(24, dtype=np.float32).reshape(4, 6)
+    text = """
+    func.func @main(%x: tensor<?x?xf32>, %i: index, %n: index) -> tensor<?x3xf32> {
+      %c0 = arith.constant 0 : index
+      %c1 = arith.constant 1 : index
+      %d = tensor.dim %x, %c0 : tensor<?x?xf32>
+      %e = tensor.empty(%d) : tensor<?x3xf32>
+      %r = scf.for %k = %c0 to %d step %c1 iter_args(%t = %e) -> (tensor<?x3xf32>) {
+        %s = tensor.extract_slice %x[%k, %i] [1, %n] [1, 1] : tensor<?x?xf32> to tensor<1x?xf32>
+        %f = tensor.cast %s : tensor<1x?xf32> to tensor<1x3xf32>
+        %u = tensor.insert_slice %f into %t[%k, 0] [1, 3] [1, 1]
+          : tensor<1x3xf32> into tensor<?x3xf32>
+        scf.yield %u : tensor<?x3xf32>
+      }
+      return %r : tensor<?x3xf32>
+    }"""
+    compiled = rlx.compile(text, cache=False)
+    np.testing.assert_array_equal(compiled(x, 2, 3), x[:, 2:5])
+    for i, n, message in ((4, 3, "extract_slice"), (-1, 3, "extract_slice")):
+        with pytest.raises(ExecutionError, match=message):
+            compiled(x, i, n)
