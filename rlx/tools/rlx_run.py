@@ -20,7 +20,7 @@ __all__ = ["main"]
 _REFERENCE = "reference.safetensors"
 
 # Largest deviation from recorded results, as a fraction of the largest recorded magnitude.
-_TOLERANCE = {"f64": 1e-10, "f32": 1e-4, "f16": 5e-3, "bf16": 2e-2}
+_TOLERANCE = {"f64": 1e-10, "f32": 1e-4, "f16": 1e-2, "bf16": 5e-2}
 
 _EPILOG = """
 examples:
@@ -280,9 +280,12 @@ def _read(path: Path, name: str) -> np.ndarray:
             raise UsageError(f"{path} holds no tensor '{name}'; it holds: {', '.join(tensors)}")
         return tensors[name]
     try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from None
+        with open(path, "rb") as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+    except (ValueError, EOFError):
+        raise UsageError(f"{path} is not a .npy file of numbers") from None
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
 
 def _read_all(path: Path) -> dict[str, np.ndarray]:
