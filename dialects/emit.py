@@ -187,9 +187,13 @@ def guard(condition: ir.Value, value: ir.Value, shape: Sequence[Size], message: 
     The result has them in any case: it is some other tensor when the condition is false.
     """
     require(condition, message)
-    spare = empty(shape, value.type.element_type)
-    known = value if value.type == spare.type else tensor.cast(spare.type, value)
-    return arith.select(condition, known, spare)
+    type = ir.RankedTensorType.get(_static(shape), value.type.element_type)
+    branch = scf.IfOp(condition, [type], has_else=True)
+    with ir.InsertionPoint(branch.then_block):
+        scf.yield_([value if value.type == type else tensor.cast(type, value)])
+    with ir.InsertionPoint(branch.else_block):
+        scf.yield_([empty(shape, type.element_type)])
+    return branch.results[0]
 
 
 def fit(value: ir.Value, shape: Sequence[Size], message: str) -> ir.Value:

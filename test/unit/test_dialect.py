@@ -65,7 +65,7 @@ def build(*types, body):
 def test_contract_is_covered():
     names = {cls.OPERATION_NAME for cls in OWN}
     wanted = "matmul rope attention narrow concat rms_norm layer_norm embedding glu kv_append"
-    assert names == {f"rlx.{name}" for name in wanted.split()}
+    assert names >= {f"rlx.{name}" for name in wanted.split()}
 
 
 @pytest.mark.parametrize("cls", OWN, ids=lambda cls: cls.OPERATION_NAME)
