@@ -10,9 +10,14 @@ from rlx.flow.recipes.decoder import (
     decoder_flow,
     window_lengths,
 )
+from rlx.flow.recipes.gemma import read_gemma, read_gemma2
 from rlx.flow.recipes.gemma3 import read_gemma3, read_gemma3_text
+from rlx.flow.recipes.glm import read_glm, read_glm4
+from rlx.flow.recipes.gpt_neox import read_gpt_neox, read_gptj
 from rlx.flow.recipes.hf_config import HfConfig
-from rlx.flow.recipes.llama import read_llama
+from rlx.flow.recipes.llama import read_llama, read_ministral, read_mistral
+from rlx.flow.recipes.phi import read_phi, read_phi3
+from rlx.flow.recipes.qwen import read_qwen2, read_qwen3
 
 __all__ = [
     "MODEL_TYPES",
@@ -27,9 +32,21 @@ __all__ = [
 ]
 
 MODEL_TYPES: dict[str, Callable[[HfConfig], DecoderConfig]] = {
+    "gemma": read_gemma,
+    "gemma2": read_gemma2,
     "gemma3": read_gemma3,
     "gemma3_text": read_gemma3_text,
+    "glm": read_glm,
+    "glm4": read_glm4,
+    "gpt_neox": read_gpt_neox,
+    "gptj": read_gptj,
     "llama": read_llama,
+    "ministral": read_ministral,
+    "mistral": read_mistral,
+    "phi": read_phi,
+    "phi3": read_phi3,
+    "qwen2": read_qwen2,
+    "qwen3": read_qwen3,
 }
 """Adapters by Hugging Face's ``model_type``."""
 
@@ -44,6 +61,7 @@ def read_config(hf: HfConfig) -> DecoderConfig:
     if kind not in MODEL_TYPES:
         raise hf.error(f"unknown model_type {kind!r}; known: {', '.join(MODEL_TYPES)}")
     config = MODEL_TYPES[kind](hf)
+    hf.finish()
     for layer in config.layers:
         if layer.num_heads % layer.num_kv_heads:
             raise hf.error(

@@ -5,7 +5,9 @@ configuration into a :class:`DecoderConfig`. A new architecture is a new adapter
 something new, a field here and the few lines in :func:`decoder_flow` that read it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from rlx.flow.layout import Rule
 from rlx.flow.mask import MaskKind
@@ -168,6 +170,15 @@ class DecoderConfig:
     head_bias: bool = False
     max_positions: int = 2048
     layout: tuple[Rule, ...] = ()
+
+    def each_layer(self, change: Callable[[int, LayerConfig], LayerConfig]) -> "DecoderConfig":
+        """This model with ``change(index, layer)`` for each of its layers."""
+        layers = tuple(change(index, layer) for index, layer in enumerate(self.layers))
+        return replace(self, layers=layers)
+
+    def all_layers(self, **changes: Any) -> "DecoderConfig":
+        """This model with the fields changed in all its layers."""
+        return self.each_layer(lambda _, layer: replace(layer, **changes))
 
     def head_key(self, prefix: str, head_prefix: str = "") -> str:
         """The weight of the language model head."""

@@ -2,21 +2,13 @@
 
 import math
 
-from rlx.flow.recipes.decoder import ACTIVATIONS, DecoderConfig, LayerConfig, NormNames
+from rlx.flow.recipes.common import FULL, SLIDING, read_layer_types
+from rlx.flow.recipes.decoder import ACTIVATIONS, DecoderConfig, LayerConfig
+from rlx.flow.recipes.gemma import SANDWICH
 from rlx.flow.recipes.hf_config import HfConfig
 from rlx.flow.rope import RopeSpec
 
 __all__ = ["read_gemma3", "read_gemma3_text"]
-
-FULL = "full_attention"
-SLIDING = "sliding_attention"
-
-_NORMS = NormNames(
-    before_attention="input_layernorm",
-    after_attention="post_attention_layernorm",
-    before_mlp="pre_feedforward_layernorm",
-    after_mlp="post_feedforward_layernorm",
-)
 
 
 def read_gemma3(hf: HfConfig) -> DecoderConfig:
@@ -81,7 +73,7 @@ def read_gemma3_text(hf: HfConfig) -> DecoderConfig:
             o_bias=bias,
             qk_norm="head",
             activation=activation,
-            norms=_NORMS,
+            norms=SANDWICH,
         )
         for kind in kinds
     )
@@ -106,15 +98,9 @@ def read_gemma3_text(hf: HfConfig) -> DecoderConfig:
 def _layer_types(hf: HfConfig, count: int) -> list[str]:
     """``layer_types``, or the older ``sliding_window_pattern``: every n-th layer is full."""
     pattern = hf.size("sliding_window_pattern", 6)
-    kinds = hf.get("layer_types", list, None)
-    if kinds is None:
-        return [SLIDING if (index + 1) % pattern else FULL for index in range(count)]
-    if len(kinds) != count:
-        raise hf.error(f"expected {count} layer_types (num_hidden_layers), got {len(kinds)}")
-    for kind in kinds:
-        if kind not in (FULL, SLIDING):
-            raise hf.error(f"unsupported layer type {kind!r}; supported: '{FULL}', '{SLIDING}'")
-    return kinds
+    return read_layer_types(
+        hf, [SLIDING if (index + 1) % pattern else FULL for index in range(count)]
+    )
 
 
 def _ropes(hf: HfConfig, head_dim: int, max_positions: int) -> dict[str, RopeSpec]:

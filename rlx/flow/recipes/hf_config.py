@@ -14,14 +14,20 @@ __all__ = ["HfConfig"]
 _HARMLESS = {
     "architectures",
     "attention_dropout",
+    "attn_pdrop",
     "auto_map",
     "bos_token_id",
     "cache_implementation",
     "chunk_size_feed_forward",
+    "classifier_dropout",
     "decoder_start_token_id",
     "dtype",
+    "embd_pdrop",
+    "embedding_dropout",
+    "eod_token_id",
     "eos_token_id",
     "finetuning_task",
+    "hidden_dropout",
     "id2label",
     "initializer_range",
     "is_decoder",
@@ -29,11 +35,15 @@ _HARMLESS = {
     "name_or_path",
     "output_attentions",
     "output_hidden_states",
+    "output_router_logits",
     "pad_token_id",
     "prefix",
     "pretraining_tp",
     "problem_type",
+    "resid_pdrop",
+    "residual_dropout",
     "return_dict",
+    "router_aux_loss_coef",
     "sep_token_id",
     "task_specific_params",
     "tokenizer_class",
@@ -103,6 +113,22 @@ class HfConfig:
             wanted = _KIND_NAMES.get(kind, f"a JSON {kind.__name__}")
             raise self.error(f"expected {wanted} as '{name}', got {value!r}")
         return float(value) if kind is float else value
+
+    def nullable(self, name: str, kind: type, default: Any) -> Any:
+        """Like :meth:`get`, but null is a value of its own: None, not ``default``."""
+        absent = name not in self.fields
+        return self.get(name, kind, default if absent else None)
+
+    def flags(self, *names: str, default: bool = False) -> list[bool]:
+        """Several fields that are true or false."""
+        return [self.get(name, bool, default) for name in names]
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Makes fields known under other names; ``names`` has the file's name and ours."""
+        for theirs, ours in names.items():
+            if theirs in self.fields:
+                self.fields.setdefault(ours, self.fields[theirs])
+                self._read.add(theirs)
 
     def size(self, name: str, default: int | None) -> int:
         """A field that is an integer of at least 1."""

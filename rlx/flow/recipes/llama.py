@@ -1,60 +1,39 @@
-"""Llama 2 and 3: ``model_type`` ``llama``."""
+"""Llama 2 and 3, and architectures that change little about it."""
 
-from rlx.flow.recipes.decoder import ACTIVATIONS, DecoderConfig, LayerConfig
+from rlx.flow.recipes.common import (
+    FULL,
+    SLIDING,
+    Defaults,
+    read_decoder,
+    read_layer_types,
+    with_windows,
+)
+from rlx.flow.recipes.decoder import DecoderConfig
 from rlx.flow.recipes.hf_config import HfConfig
-from rlx.flow.rope import RopeSpec
 
-__all__ = ["read_llama"]
+__all__ = ["read_llama", "read_ministral", "read_mistral"]
+
+_LLAMA = Defaults(32000, 4096, 11008, layers=32, heads=32, positions=2048)
+_MISTRAL = Defaults(32000, 4096, 14336, layers=32, heads=32, positions=131072, kv_heads=8)
 
 
 def read_llama(hf: HfConfig) -> DecoderConfig:
-    """Reads a ``LlamaConfig``; absent fields have its defaults.
-
-    Raises:
-        ConfigError: a field is malformed or asks for something that is not supported.
-    """
-    hidden_size = hf.size("hidden_size", 4096)
-    num_heads = hf.size("num_attention_heads", 32)
-    if hf.fields.get("head_dim") is None and hidden_size % num_heads:
-        raise hf.error(
-            f"expected hidden_size {hidden_size} to be a multiple of num_attention_heads "
-            f"{num_heads}, or head_dim"
-        )
-    head_dim = hf.size("head_dim", hidden_size // num_heads)
-    max_positions = hf.size("max_position_embeddings", 2048)
-    bias = hf.get("attention_bias", bool, False)
-    layer = LayerConfig(
-        num_heads=num_heads,
-        num_kv_heads=hf.size("num_key_value_heads", num_heads),
-        head_dim=head_dim,
-        intermediate_size=hf.size("intermediate_size", 11008),
-        qkv_bias=bias,
-        o_bias=bias,
-        mlp_bias=hf.get("mlp_bias", bool, False),
-        activation=hf.choice("hidden_act", ACTIVATIONS, "silu"),
-    )
-    config = DecoderConfig(
-        model_type="llama",
-        vocab_size=hf.size("vocab_size", 32000),
-        hidden_size=hidden_size,
-        layers=(layer,) * hf.size("num_hidden_layers", 32),
-        ropes=(("", _rope(hf, head_dim, max_positions)),),
-        norm_epsilon=hf.get("rms_norm_eps", float, 1e-6),
-        tied=hf.get("tie_word_embeddings", bool, False),
-        max_positions=max_positions,
-    )
-    hf.finish()
-    return config
+    """Reads a ``LlamaConfig``; absent fields have its defaults."""
+    bias, mlp_bias = hf.flags("attention_bias", "mlp_bias")
+    return read_decoder(hf, _LLAMA).all_layers(qkv_bias=bias, o_bias=bias, mlp_bias=mlp_bias)
 
 
-def _rope(hf: HfConfig, head_dim: int, max_positions: int) -> RopeSpec:
-    """Reads ``rope_parameters``, or the older ``rope_theta`` and ``rope_scaling``."""
-    theta = hf.get("rope_theta", float, 10000.0)
-    new = hf.get("rope_parameters", dict, None)
-    old = hf.get("rope_scaling", dict, None)
-    where = f"{hf.where}: {'rope_scaling' if old else 'rope_parameters'}"
-    parameters = old or new or {}
-    hf.refuse("partial_rotary_factor", 1.0, "Llama rotates whole heads")
-    if parameters.get("partial_rotary_factor") not in (None, 1.0):
-        raise hf.error("'partial_rotary_factor' is not supported: Llama rotates whole heads")
-    return RopeSpec.from_hf(parameters, head_dim, theta, max_positions, where)
+def read_mistral(hf: HfConfig) -> DecoderConfig:
+    """Reads a ``MistralConfig``: a window in all layers, or in none."""
+    config = read_decoder(hf, _MISTRAL)
+    window = hf.nullable("sliding_window", int, 4096)
+    kinds = [FULL if window is None else SLIDING] * len(config.layers)
+    return with_windows(hf, config, kinds, window)
+
+
+def read_ministral(hf: HfConfig) -> DecoderConfig:
+    """Reads a ``MinistralConfig``: Mistral with a window in some layers."""
+    config = read_mistral(hf)
+    window = hf.nullable("sliding_window", int, 4096)
+    kinds = [FULL if window is None else SLIDING] * len(config.layers)
+    return with_windows(hf, config, read_layer_types(hf, kinds), window)

@@ -1,0 +1,95 @@
+"""Parity of every architecture with Transformers, as in `test_parity`: logits, keys and values.
+
+Each configuration is tiny and uses all that the architecture has: several layers of each kind, a
+window shorter than the sequence, heads that share keys and values, biases, odd sizes.
+"""
+
+from typing import Any
+
+import pytest
+from test_parity import Case, check, load
+from transformers import AutoConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+SIZES = {
+    "vocab_size": 61,
+    "hidden_size": 32,
+    "intermediate_size": 40,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 48,
+    "pad_token_id": 0,
+}
+KINDS = {"s": "sliding_attention", "f": "full_attention"}
+
+
+def layers(kinds: str) -> dict[str, Any]:
+    return {"layer_types": [KINDS[kind] for kind in kinds], "num_hidden_layers": len(kinds)}
+
+
+def yarn(dim: int) -> dict[str, Any]:
+    return {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 12}
+
+
+def longrope(dim: int) -> dict[str, Any]:
+    return {
+        "rope_type": "longrope",
+        "short_factor": [1.0 + 0.25 * i for i in range(dim // 2)],
+        "long_factor": [2.0 + i for i in range(dim // 2)],
+    }
+
+
+NEOX = {
+    "num_key_value_heads": None,
+    "rope_parameters": {"rope_theta": 100.0, "partial_rotary_factor": 0.5},
+}
+
+FAST: dict[str, dict[str, Any]] = {
+    "mistral": {"sliding_window": 5, "head_dim": 12},
+    "qwen2": {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1},
+    "qwen3": {
+        "head_dim": 12,
+        "attention_bias": True,
+        "use_sliding_window": True,
+        "sliding_window": 4,
+        **layers("sf"),
+    },
+    "gemma": {"head_dim": 12, "num_key_value_heads": 1},
+    "gemma2": {
+        "head_dim": 12,
+        "sliding_window": 5,
+        "query_pre_attn_scalar": 20,
+        "attn_logit_softcapping": 0.9,
+        "final_logit_softcapping": 1.5,
+        "attention_bias": True,
+    },
+    "phi3": {
+        "sliding_window": 6,
+        "original_max_position_embeddings": 24,
+        "rope_parameters": {**longrope(6), "rope_theta": 100.0, "partial_rotary_factor": 0.75},
+    },
+    "gpt_neox": NEOX,
+    "glm": {"head_dim": 12},
+    "glm4": {"head_dim": 12},
+    "phi": {},
+    "gptj": {
+        "num_key_value_heads": None,
+        "intermediate_size": None,
+        "n_positions": 48,
+        "n_inner": 40,
+        "rotary_dim": 6,
+    },
+}
+SLOW: dict[str, tuple[str, dict[str, Any]]] = {}
+
+
+def make(kind: str, changes: dict[str, Any], dtype: str = "float32") -> Case:
+    fields = {key: value for key, value in {**SIZES, **changes}.items() if value is not None}
+    config = AutoConfig.for_model(kind, **fields)
+    return Case(MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], config, dtype)
+
+
+@pytest.mark.parametrize("kind", FAST)
+def test_architecture(kind: str, tmp_path: Any) -> None:
+    check(load(make(kind, FAST[kind]), tmp_path))
