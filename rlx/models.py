@@ -1,5 +1,6 @@
 """`rlx.load_model`: a checkpoint directory in Hugging Face layout to a model that runs."""
 
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,18 @@ from rlx.compiler import compile
 from rlx.flow import BuiltModel, CastWeights, ModelFlow, SafetensorsWeights, WeightSource
 from rlx.flow.errors import ConfigError, FlowError, WeightError
 from rlx.flow.layout import LayoutWeights
-from rlx.flow.recipes import DecoderConfig, HfConfig, decoder_flow, read_config
+from rlx.flow.recipes import (
+    DecoderConfig,
+    HfConfig,
+    cached_decoder_flow,
+    decoder_flow,
+    read_config,
+    window_lengths,
+)
 from rlx.host import ir
 from rlx.runtime import Executable
+from rlx.runtime.decoder import Callback, Decoder
+from rlx.runtime.kv_cache import KvCache, LayerSpec
 
 __all__ = ["Model", "load_model"]
 
@@ -42,6 +52,7 @@ def load_model(
     dtype: Any = None,
     *,
     max_positions: int | None = None,
+    capacity: int | None = None,
 ) -> "Model":
     """Loads ``config.json`` and safetensors from a directory.
 
@@ -52,6 +63,7 @@ def load_model(
             and activations are stored in; by default what the configuration says, or else the
             weights.
         max_positions: the longest sequence; by default what the configuration says.
+        capacity: how many tokens per sequence :meth:`Model.new_cache` makes room for by default.
 
     Raises:
         ConfigError: the configuration cannot be read, or its model is not supported.
@@ -75,7 +87,28 @@ def load_model(
         prefix=prefix,
         head_prefix=head_prefix,
         max_positions=max_positions,
+        capacity=capacity,
+        special_tokens=_special_tokens(hf, Path(directory)),
     )
+
+
+def _special_tokens(hf: HfConfig, directory: Path) -> dict[str, Any]:
+    """Which tokens end a sequence and which pads it, from where Transformers looks for them."""
+    sources = [hf.fields, hf.fields.get("text_config") or {}]
+    path = directory / "generation_config.json"
+    if path.is_file():
+        sources.insert(0, HfConfig.load(path).fields)
+    found = {}
+    for name in ("eos_token_id", "pad_token_id"):
+        found[name] = next((s[name] for s in sources if s.get(name) is not None), None)
+    ends = found["eos_token_id"]
+    ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
+    if not all(isinstance(end, int) for end in ends):
+        raise hf.error(f"expected an integer or integers as 'eos_token_id', got {ends}")
+    pad = found["pad_token_id"]
+    if not isinstance(pad, int | None):
+        raise hf.error(f"expected an integer as 'pad_token_id', got {pad!r}")
+    return {"eos_token_ids": tuple(ends), "pad_token_id": pad}
 
 
 def _dtype_name(dtype: Any) -> str:
@@ -124,6 +157,7 @@ class Model:
         weights: where its parameters come from.
         target: what it is compiled for.
         max_positions: the longest sequence it takes.
+        capacity: how many tokens per sequence :meth:`new_cache` makes room for by default.
     """
 
     def __init__(
@@ -135,6 +169,8 @@ class Model:
         prefix: str = "model.",
         head_prefix: str = "",
         max_positions: int | None = None,
+        capacity: int | None = None,
+        special_tokens: dict[str, Any] | None = None,
     ):
         self.config = config
         self.weights = weights
@@ -142,6 +178,8 @@ class Model:
         self._prefix = prefix
         self._head_prefix = head_prefix
         self.max_positions = _max_positions(config, max_positions)
+        self.capacity = _capacity(self.max_positions, capacity)
+        self._special_tokens = special_tokens or {}
         self._executables: dict[tuple[bool, bool], Executable] = {}
 
     def make_flow(self, *, masked: bool = False, taps: bool = False) -> ModelFlow:
@@ -222,7 +260,7 @@ class Model:
         """
         return self._run(input_ids, attention_mask, position_ids, taps=False)[0]
 
-    def prefill(
+    def taps(
         self, input_ids: Any, attention_mask: Any = None, position_ids: Any = None
     ) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
         """Like :meth:`logits`, and the keys and values of each layer.
@@ -233,6 +271,92 @@ class Model:
         """
         logits, *taps = self._run(input_ids, attention_mask, position_ids, taps=True)
         return logits, list(zip(taps[::2], taps[1::2], strict=True))
+
+    # -- with a cache ----------------------------------------------------------------------------
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        """The compiled function that runs on a cache, and what drives it."""
+        built = self.build(self.make_cached_flow())
+        return Decoder(
+            compile(built, self.target),
+            [
+                LayerSpec(
+                    f"cache.{index}.key",
+                    f"cache.{index}.value",
+                    layer.num_kv_heads * layer.head_dim,
+                    layer.num_kv_heads * layer.head_dim,
+                    layer.sliding_window,
+                )
+                for index, layer in enumerate(self.config.layers)
+            ],
+            dtypes.NAMES[self._dtype],
+            self.config.vocab_size,
+            self.max_positions,
+            window_lengths,
+            **self._special_tokens,
+        )
+
+    def make_cached_flow(self) -> ModelFlow:
+        """See :func:`rlx.flow.recipes.cached_decoder_flow`."""
+        return cached_decoder_flow(
+            self.config,
+            prefix=self._prefix,
+            head_prefix=self._head_prefix,
+            max_positions=self.max_positions,
+            cache_dtype=self._dtype,
+        )
+
+    @property
+    def _dtype(self) -> str:
+        """Element type of the embedding table, and so of hidden states, keys and values."""
+        dtype = self.weights.get(f"{self._prefix}embed_tokens.weight").dtype
+        return next(name for name, known in dtypes.NAMES.items() if known == dtype)
+
+    def new_cache(self, batch: int, capacity: int | None = None, *, chunk: int = 512) -> KvCache:
+        """An empty cache of keys and values.
+
+        Args:
+            batch: how many sequences.
+            capacity: how many tokens a sequence may have; :attr:`capacity` by default.
+            chunk: how many tokens at most the compiled code is given at once.
+
+        Raises:
+            ValueError: a size below 1, or a capacity above :attr:`max_positions`.
+        """
+        return self.decoder.new_cache(batch, self.capacity if capacity is None else capacity, chunk)
+
+    def prefill(
+        self, input_ids: Any, cache: KvCache, attention_mask: Any = None, *, last_only: bool = False
+    ) -> np.ndarray:
+        """See :meth:`rlx.runtime.decoder.Decoder.prefill`."""
+        return self.decoder.prefill(input_ids, cache, attention_mask, last_only=last_only)
+
+    def decode(self, input_ids: Any, cache: KvCache) -> np.ndarray:
+        """See :meth:`rlx.runtime.decoder.Decoder.decode`."""
+        return self.decoder.decode(input_ids, cache)
+
+    def stream(
+        self, input_ids: Any, max_new_tokens: int, attention_mask: Any = None, **options: Any
+    ) -> Iterator[np.ndarray]:
+        """See :meth:`rlx.runtime.decoder.Decoder.stream`."""
+        return self.decoder.stream(input_ids, max_new_tokens, attention_mask, **options)
+
+    def generate(
+        self,
+        input_ids: Any,
+        max_new_tokens: int,
+        attention_mask: Any = None,
+        *,
+        callback: Callback | None = None,
+        **options: Any,
+    ) -> np.ndarray:
+        """See :meth:`rlx.runtime.decoder.Decoder.generate`."""
+        return self.decoder.generate(
+            input_ids, max_new_tokens, attention_mask, callback=callback, **options
+        )
+
+    # -- internals -------------------------------------------------------------------------------
 
     def _run(
         self, input_ids: Any, attention_mask: Any, position_ids: Any, *, taps: bool
@@ -290,6 +414,17 @@ class Model:
             built = self.built if plain else self.build(self.make_flow(masked=masked, taps=taps))
             self._executables[masked, taps] = compile(built, self.target)
         return self._executables[masked, taps]
+
+
+def _capacity(max_positions: int, wanted: int | None) -> int:
+    if wanted is None:
+        return min(max_positions, 4096)
+    if not 1 <= wanted <= max_positions:
+        raise FlowError(
+            f"expected a capacity of at least 1 and at most {max_positions}, the number of "
+            f"positions of the model, got {wanted}"
+        )
+    return wanted
 
 
 def _max_positions(config: DecoderConfig, wanted: int | None) -> int:

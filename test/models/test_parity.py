@@ -210,7 +210,7 @@ MASK[2, 4] = MASK[2, 11:] = 0  # a hole, and padding on the right
 
 def check(loaded: Loaded) -> None:
     for mask in (np.ones_like(IDS), MASK):
-        logits, taps = loaded.model.prefill(IDS, mask)
+        logits, taps = loaded.model.taps(IDS, mask)
         expected, expected_taps = loaded.expected(IDS, mask)
         live = mask.astype(bool)
         expected[live].check(logits[live])
@@ -221,13 +221,13 @@ def check(loaded: Loaded) -> None:
     # Positions that skip padding, as `generate` counts them.
     positions = np.maximum(MASK.cumsum(1) - 1, 0)
     live = MASK.astype(bool)
-    padded, _ = loaded.model.prefill(IDS, MASK, positions)
+    padded, _ = loaded.model.taps(IDS, MASK, positions)
     expected, _ = loaded.expected(IDS, MASK, position_ids=torch.from_numpy(positions))
     expected[live].check(padded[live])
     # One row of any length runs through the same code, and padding changes nothing.
     expected, _ = loaded.expected(IDS[1:2, 6:])
     expected[0].check(padded[1, 6:])
-    alone, _ = loaded.model.prefill(IDS[1:2, 6:], np.ones((1, 7), np.int32))
+    alone, _ = loaded.model.taps(IDS[1:2, 6:], np.ones((1, 7), np.int32))
     expected.check(alone)
 
 
