@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from rlx.host import ir
 from rlx.pipeline import Instrumentation, Leaf
 
-__all__ = ["Timing", "dump", "pipeline_of_reproducer", "reproducer"]
+__all__ = ["Timing", "dump", "parent_of", "pipeline_of_reproducer", "reproducer"]
 
 Printer = Callable[[ir.Operation], str]
 
@@ -62,8 +62,8 @@ def dump(
         header = f"// -----// IR Dump {when} ({leaf.name})"
         if module_scope:
             header += f" ('{op.name}' operation{_symbol(op)})"
-            while op.parent is not None:
-                op = op.parent.operation
+            while (parent := parent_of(op)) is not None:
+                op = parent
         write(f"{header} //----- //\n{printer(op).rstrip()}\n\n")
 
     def wants_after(leaf: Leaf) -> bool:
@@ -90,6 +90,14 @@ def dump(
     if after_all or after:
         hooks.after.append(on_after)
         hooks.failed.append(on_failed)
+
+
+def parent_of(op: ir.Operation) -> ir.Operation | None:
+    """The op that holds ``op``; the host raises for one that none holds, unless it is a module."""
+    try:
+        return op.parent.operation if op.parent is not None else None
+    except ValueError:
+        return None
 
 
 def _symbol(op: ir.Operation) -> str:
@@ -168,7 +176,7 @@ def reproducer(
     op: ir.Operation, pipeline: str, *, verify_each: bool = True, threading: bool = True
 ) -> str:
     """The text of ``op`` with the pipeline that fails on it, as `-run-reproducer` takes it."""
-    body = op.get_asm(print_generic_op_form=True, enable_debug_info=True).rstrip()
+    body = op.get_asm().rstrip()
     quoted = pipeline.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
     return f"""{body}
 
@@ -186,7 +194,8 @@ def reproducer(
 
 def pipeline_of_reproducer(text: str) -> tuple[str, bool, bool] | None:
     """(pipeline, verify_each, threading) out of a reproducer; None when ``text`` is none."""
-    block = re.search(r"mlir_reproducer\s*:\s*\{(.*?)\n\s*\}", text, re.DOTALL)
+    resources = text[text.rfind("{-#") :] if "{-#" in text else ""
+    block = re.search(r"mlir_reproducer\s*:\s*\{(.*?)\n\s*\}", resources, re.DOTALL)
     found = block and re.search(r'pipeline\s*:\s*"((?:[^"\\]|\\.)*)"', block[1])
     if not block or not found:
         return None

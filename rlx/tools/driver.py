@@ -34,6 +34,7 @@ __all__ = ["run"]
 
 _BYTECODE = b"ML\xefR"
 _MODULE = "builtin.module"
+_OF_REPRODUCER = "ignoring unknown external resources for 'mlir_reproducer'"
 
 
 def run(args: Arguments, phase: Phase) -> int:
@@ -43,22 +44,26 @@ def run(args: Arguments, phase: Phase) -> int:
         FileError: an input cannot be read or an output cannot be written.
         UsageError: the arguments contradict the input.
     """
-    timing = instruments.Timing()
-    phase.set("reading the input")
-    source = read_input(args.input)
-    chunks = _chunks(args, source)
-    phase.set("parsing the pipeline")
     try:
-        if args.run_reproducer:
-            args = _reproduced(args, source)
-        leaves = _leaves(args, _MODULE)
+        return _run(args, phase)
     except PipelineError as error:
         _report(_pipeline_error(error))
         return 1
-    if args.dump_pass_pipeline:
+
+
+def _run(args: Arguments, phase: Phase) -> int:
+    timing = instruments.Timing()
+    phase.set("reading the input")
+    source = read_input(args.input)
+    phase.set("parsing the pipeline")
+    if args.run_reproducer:
+        args = _reproduced(args, source)
+    # Without the module around it, only the input tells what the pipeline runs on.
+    leaves = None if args.no_implicit_module else _leaves(args, _MODULE)
+    if args.dump_pass_pipeline and leaves is not None:
         _report(f"Pass Manager with {len(leaves)} passes:\n{pipeline_text(leaves)}\n")
     good, outputs = True, []
-    for text, line in chunks:
+    for text, line in _chunks(args, source):
         part = _Part(args, phase, timing, source, text, line, leaves)
         good &= part.process()
         outputs += part.output
@@ -173,7 +178,7 @@ class _Part:
     source: bytes
     text: bytes
     line: int
-    leaves: list[Leaf]
+    leaves: list[Leaf] | None
     output: list[bytes] = field(default_factory=list)
     reported: list[Diagnostic] = field(default_factory=list)
 
@@ -213,9 +218,7 @@ class _Part:
         self.phase.set("parsing the input")
         with self.timing.phase("Parser"):
             op = self.parse(context)
-        leaves = self.leaves
-        if op.name != _MODULE:
-            leaves = _leaves(self.args, op.name)
+        leaves = _leaves(self.args, op.name) if self.leaves is None else self.leaves
         command = _command(self.args, leaves, op.name)
         hooks = Instrumentation(
             verify_each=self.args.verify_each,
@@ -312,6 +315,8 @@ class _Part:
 
     def report(self, diagnostic: Diagnostic) -> None:
         args = self.args
+        if diagnostic.message.startswith(_OF_REPRODUCER):
+            return
         verifying = args.verify_diagnostics is not None
         notes = () if args.mlir_disable_diagnostic_notes else diagnostic.notes
         if verifying or not args.mlir_print_op_on_diagnostic:
@@ -353,7 +358,7 @@ class _Part:
             enable_debug_info=args.mlir_print_debuginfo,
             pretty_debug_info=args.mlir_pretty_debuginfo,
             print_generic_op_form=args.mlir_print_op_generic,
-            use_local_scope=args.mlir_print_local_scope or op.parent is not None,
+            use_local_scope=args.mlir_print_local_scope or instruments.parent_of(op) is not None,
             use_name_loc_as_prefix=args.mlir_use_nameloc_as_prefix,
             assume_verified=args.mlir_print_assume_verified,
             skip_regions=args.mlir_print_skip_regions,

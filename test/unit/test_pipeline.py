@@ -265,7 +265,7 @@ def test_passes_given_as_flags_are_nested():
 def test_other_roots():
     assert parse_pipeline("func.func(cse)", "func.func")[0].anchors == ("func.func",)
     assert parse_pipeline("any(cse)", "func.func")[0].anchors == ("func.func",)
-    with pytest.raises(PipelineError, match="is for 'builtin.module', but runs on 'func.func'"):
+    with pytest.raises(PipelineError, match=r"is for 'builtin.module', but runs on 'func.func'"):
         parse_pipeline("builtin.module(cse)", "func.func")
 
 
