@@ -331,16 +331,21 @@ class _Lowering:
                 for axis, size in enumerate(type_.shape)
             ]
             return tensor.empty(sizes, type_.element_type)
-        try:
-            return arith.constant(type_, _zero(type_))
-        except (TypeError, ValueError):
+        if (zero := _zero(type_)) is None:
             raise PassFailure(
                 end, f"a run-time check cannot skip what makes a value of type {type_}"
-            ) from None
+            )
+        return arith.constant(type_, zero)
 
 
-def _zero(type_: ir.Type) -> int | float:
-    return 0 if isinstance(type_, ir.IntegerType | ir.IndexType) else 0.0
+def _zero(type_: ir.Type) -> ir.Attribute | None:
+    if isinstance(type_, ir.IntegerType | ir.IndexType):
+        return ir.IntegerAttr.get(type_, 0)
+    if isinstance(type_, ir.FloatType):
+        return ir.FloatAttr.get(type_, 0.0)
+    if isinstance(type_, ir.VectorType) and (zero := _zero(type_.element_type)) is not None:
+        return ir.DenseElementsAttr.get_splat(type_, zero)
+    return None
 
 
 def _owner(value: ir.Value) -> ir.Operation | None:

@@ -115,7 +115,7 @@ def _root(value: ir.Value) -> ir.Value:
 
 def _captured(op: ir.Operation) -> tuple[list[ir.Value], list[ir.Operation]]:
     """What ``op`` and the ops inside it use from outside: values, and constants by their ops."""
-    inside = all_ops(op)
+    inside = [op, *all_ops(op)[:-1]]
     own = {result for inner in inside for result in inner.results}
     for inner in inside:
         for region in inner.regions:
