@@ -135,17 +135,16 @@ class DequantMatmulOp(RlxOp, name="dequant_matmul"):
 
     def _sum(self, input: ir.Value, weight: ir.Value, zeros: ir.Value) -> ir.Value:
         """Sums of the integers, not scaled yet."""
-        rank = input.type.rank
-        rows = emit.axes(rank - 1)
-        # The loop over the axis that lies contiguous in the weight goes innermost.
-        first, last = (ir.AffineExpr.get_dim(i) for i in (rank - 1, rank))
-        n, x = (first, last) if self.transpose_weight else (last, first)
+        # Loops in the order of `rlx.matmul`.
+        loops = emit.axes(input.type.rank + 1)
+        if self.transpose_weight:
+            n, *rows, x = loops
+            maps, iterators = [[*rows, x], [n, x], [*rows, n]], "p" * len(rows) + "pr"
+        else:
+            *rows, x, n = loops
+            maps, iterators = [[*rows, x], [x, n], [*rows, n]], "p" * len(rows) + "rp"
         return emit.generic(
-            [input, weight],
-            zeros,
-            [[*rows, x], [n, x] if self.transpose_weight else [x, n], [*rows, n]],
-            "p" * (rank - 1) + ("pr" if self.transpose_weight else "rp"),
-            lambda a, b, total: _add_product(total, a, b),
+            [input, weight], zeros, maps, iterators, lambda a, b, total: _add_product(total, a, b)
         )
 
     def _sum_of_groups(
@@ -155,21 +154,20 @@ class DequantMatmulOp(RlxOp, name="dequant_matmul"):
         rank = input.type.rank
         parts = [emit.dim(scales, 1), self.group]
         input = emit.split_axis(input, rank - 1, parts)
-        rows = emit.axes(rank - 1)
-        first, second, third = (ir.AffineExpr.get_dim(rank - 1 + i) for i in range(3))
+        loops = emit.axes(rank + 2)
         if self.transpose_weight:
             weight = emit.split_axis(weight, 1, parts)
-            n, g, x = first, second, third
-            layout, iterators = [n, g, x], "prr"
+            n, *rows, g, x = loops
+            layout, iterators = [n, g, x], "p" * rank + "rr"
         else:
             weight = emit.split_axis(weight, 0, parts)
-            g, x, n = first, second, third
-            layout, iterators = [g, x, n], "rrp"
+            *rows, g, x, n = loops
+            layout, iterators = [g, x, n], "p" * (rank - 1) + "rrp"
         return emit.generic(
             [input, weight, scales],
             zeros,
             [[*rows, g, x], layout, [n, g], [*rows, n]],
-            "p" * (rank - 1) + iterators,
+            iterators,
             lambda a, b, scale, total: _add_product(total, a, b, scale),
         )
 

@@ -20,6 +20,7 @@ from rlx.host import func, ir
 from rlx.passes.export import WRITABLE
 from rlx.passes.functions import Attributes, attributes_of, functions, is_public
 from rlx.passes.lower_asserts import STATUS, messages_of
+from rlx.passes.quantize_weights import GROUP, QUANTIZE, SCALES, VALUES
 from rlx.passes.return_donated import aliases_of
 from rlx.pipeline import Instrumentation, run_pipeline
 from rlx.runtime import Executable, LoadError, Program, Spec
@@ -40,6 +41,7 @@ def compile(
     entry: str | None = None,
     *,
     weights: Any = None,
+    quantize: str | None = None,
     cache: bool | str | Path | DiskCache = True,
     instrumentation: Instrumentation | None = None,
     dump: str | Path | None = None,
@@ -54,6 +56,9 @@ def compile(
         target: ``"cpu"``, perhaps with options as in ``"cpu{opt-level=1}"``, or a target object.
         entry: name of the function; by default the only public one, or else ``main``.
         weights: for a ``ModelFlow``: what its ``build`` takes.
+        quantize: ``"int8"`` stores the matrices that activations are multiplied with as 8-bit
+            integers with a scale per output channel; ``"int8{group=64}"`` with one per 64 elements
+            in a row. Tables that are looked up in stay as they are. See `rlx-quantize-weights`.
         cache: whether to keep compiled code in memory and on disk, or where on disk.
         instrumentation: callbacks around every pass; with it nothing is taken from the cache.
         dump: a folder to write the IR after each stage to, as ``0_rlx.mlir`` and so on.
@@ -61,10 +66,10 @@ def compile(
 
     Raises:
         CompileError: the source is not valid, or cannot be compiled; carries diagnostics.
-        TargetError: the target is unknown.
+        TargetError: the target is unknown, or the kind of quantization is.
         TypeError: the source is none of the above.
     """
-    chosen = targets.get(target)
+    chosen = targets.quantized(targets.get(target), quantize)
     clock = _Clock(progress)
     module, parameters = _load(source, weights, clock)
     function = _entry(module, entry)
@@ -93,13 +98,14 @@ def lower(
     entry: str | None = None,
     *,
     weights: Any = None,
+    quantize: str | None = None,
     instrumentation: Instrumentation | None = None,
 ) -> ir.Module:
     """The IR of ``source`` after a stage of the target's list, such as ``"linalg"``.
 
     Arguments and errors are those of :func:`compile`.
     """
-    chosen = targets.get(target)
+    chosen = targets.quantized(targets.get(target), quantize)
     names = [known.name for known in chosen.stages()]
     if stage not in names:
         raise targets.TargetError(
@@ -275,7 +281,19 @@ def _spec(kind: str, default: str, type_: ir.Type, attributes: Attributes) -> Sp
     if "rlx.parts" in attributes:
         parts = _expect(ir.ArrayAttr, attributes, "rlx.parts", where)
         axis = _expect(ir.IntegerAttr, attributes, "rlx.parts_axis", where).value
-        if not 0 <= axis < len(spec.shape):
+        if QUANTIZE in attributes:
+            what = _expect(ir.StringAttr, attributes, QUANTIZE, where).value
+            if what not in (VALUES, SCALES):
+                raise CompileError(
+                    f"{where}: expected {QUANTIZE} '{VALUES}' or '{SCALES}', but found '{what}'"
+                )
+            spec = replace(spec, quantized=what)
+        if GROUP in attributes:
+            group = _expect(ir.IntegerAttr, attributes, GROUP, where).value
+            if group < 1:
+                raise CompileError(f"{where}: expected {GROUP} of at least 1, but found {group}")
+            spec = replace(spec, group=group)
+        if not 0 <= axis < (2 if spec.quantized else len(spec.shape)):
             raise CompileError(f"{where}: rlx.parts_axis {axis} is not an axis of {type_}")
         spec = replace(
             spec, parts=tuple(ir.StringAttr(part).value for part in parts), parts_axis=axis

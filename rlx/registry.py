@@ -6,6 +6,7 @@ module and calls :func:`add_pass`, :func:`add_pipeline` and :func:`add_op_module
 is such a package.
 """
 
+import dataclasses
 import importlib
 import re
 import sys
@@ -48,6 +49,7 @@ _PASSES = {
     "rlx-fuse-partial-rotary": "rlx.passes.fuse_partial_rotary:FusePartialRotary",
     "rlx-fuse-gqa": "rlx.passes.fuse_gqa:FuseGqa",
     "rlx-check-shapes": "rlx.passes.check_shapes:CheckShapes",
+    "rlx-quantize-weights": "rlx.passes.quantize_weights:QuantizeWeights",
     "rlx-expand-copies": "rlx.passes.expand_copies:ExpandCopies",
     "rlx-export": "rlx.passes.export:Export",
     "rlx-outline-kernels": "rlx.passes.outline_kernels:OutlineKernels",
@@ -147,10 +149,17 @@ def import_target(target: str) -> Any:
 def pass_class(name: str) -> Any:
     """The pass of that name, or None."""
     _load_plugins()
-    return import_target(_PASSES[name]) if name in _PASSES else None
+    return _class("pass", name, _PASSES[name], "run") if name in _PASSES else None
 
 
 def pipeline_class(name: str) -> Any:
     """The pipeline of that name, or None."""
     _load_plugins()
-    return import_target(_PIPELINES[name]) if name in _PIPELINES else None
+    return _class("pipeline", name, _PIPELINES[name], "text") if name in _PIPELINES else None
+
+
+def _class(kind: str, name: str, target: str, method: str) -> Any:
+    cls = import_target(target)
+    if not dataclasses.is_dataclass(cls) or not hasattr(cls, method):
+        raise PluginError(f"{kind} '{name}': {target} is no dataclass with a method '{method}'")
+    return cls

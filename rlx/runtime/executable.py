@@ -13,6 +13,7 @@ from rlx.runtime.frame import Frame
 from rlx.runtime.lazy import derive, forget_pages
 from rlx.runtime.loader import Loaded
 from rlx.runtime.program import Program, Spec
+from rlx.runtime.quantize import FLOATS, quantize
 
 __all__ = ["Executable"]
 
@@ -75,13 +76,23 @@ class Executable:
         """
         bound = dict(self._bound)
         missing = []
+        quantized: dict[Any, tuple[np.ndarray, ...]] = {}
         for number, spec in enumerate(self.program.arguments):
             if not spec.param:
                 continue
             if spec.name in parameters:
                 bound[number] = as_array(spec, parameters[spec.name])
             elif spec.parts and all(part in parameters for part in spec.parts):
-                bound[number] = _pack(spec, [parameters[part] for part in spec.parts])
+                parts = [parameters[part] for part in spec.parts]
+                if spec.quantized:
+                    # Values and scales are made together.
+                    made = (spec.parts, spec.parts_axis, spec.group)
+                    if made not in quantized:
+                        quantized[made] = _quantize(spec, parts)
+                    found = quantized[made][0 if spec.quantized == "int8" else 1]
+                    bound[number] = as_array(spec, found)
+                else:
+                    bound[number] = _pack(spec, parts)
             elif number not in bound:
                 missing += [p for p in spec.parts if p not in parameters] or [spec.name]
         if missing:
@@ -161,6 +172,27 @@ def _pack(spec: Spec, values: list[Any]) -> np.ndarray:
     return derive(("pack", spec.dtype, spec.parts_axis), values, lambda: (_packed(spec, values),))[
         0
     ]
+
+
+def _quantize(spec: Spec, parts: list[Any]) -> tuple[np.ndarray, ...]:
+    """Values and scales of a quantized parameter."""
+
+    def make() -> tuple[np.ndarray, ...]:
+        arrays = [np.asarray(part) for part in parts]
+        depths = {array.shape[1 - spec.parts_axis] for array in arrays if array.ndim == 2}
+        for name, array in zip(spec.parts, arrays, strict=True):
+            whole = not spec.group or all(depth % spec.group == 0 for depth in depths)
+            if array.ndim != 2 or array.dtype not in FLOATS or len(depths) > 1 or not whole:
+                raise ArgumentError(
+                    f"parameter '{spec.name}': expected '{name}' to be a matrix of floats that "
+                    f"fits, but found {describe(array)}"
+                )
+        try:
+            return quantize(arrays, spec.parts_axis, spec.group)
+        except ArgumentError as error:
+            raise ArgumentError(f"parameter '{spec.name}': cannot be quantized, {error}") from None
+
+    return derive(("quantize", spec.parts_axis, spec.group), parts, make)
 
 
 def _packed(spec: Spec, values: list[Any]) -> np.ndarray:

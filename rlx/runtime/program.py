@@ -19,6 +19,9 @@ class Spec:
         param: whether it is a parameter: bound once, constant across calls.
         parts: names of the original parameters that a packed parameter concatenates.
         parts_axis: the axis along which they are concatenated.
+        quantized: ``"int8"`` or ``"int8-scales"`` for what :func:`rlx.runtime.quantize.quantize`
+            makes of the parts, whose output channels lie along ``parts_axis``.
+        group: how many elements share a scale; 0 for a whole channel.
         writable: whether the function may write into the caller's array.
         alias: of a result, the number of the argument whose array it is after the call.
     """
@@ -30,6 +33,8 @@ class Spec:
     param: bool = False
     parts: tuple[str, ...] = ()
     parts_axis: int = 0
+    quantized: str = ""
+    group: int = 0
     writable: bool = False
     alias: int | None = None
 

@@ -1,5 +1,6 @@
 """What code is compiled for: named stages, and options that are part of the cache key."""
 
 from rlx.targets.base import Stage, Target, TargetError, get
+from rlx.targets.quantized import quantized
 
-__all__ = ["Stage", "Target", "TargetError", "get"]
+__all__ = ["Stage", "Target", "TargetError", "get", "quantized"]

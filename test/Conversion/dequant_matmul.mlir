@@ -1,9 +1,9 @@
 // RUN: rlx-opt %s --pass-pipeline='builtin.module(convert-rlx-to-linalg,canonicalize,cse)' | filecheck %s
 // RUN: rlx-opt %s --rlx-cpu --mlir-print-ir-after=rlx-return-donated -o /dev/null 2>&1 | filecheck %s --check-prefix=BUFFERS
 
-// CHECK-DAG: #[[ROW:.*]] = affine_map<(d0, d1, d2) -> (d0, d2)>
-// CHECK-DAG: #[[COLUMN:.*]] = affine_map<(d0, d1, d2) -> (d1, d2)>
-// CHECK-DAG: #[[DOT:.*]] = affine_map<(d0, d1, d2) -> (d0, d1)>
+// CHECK-DAG: #[[ROW:.*]] = affine_map<(d0, d1, d2) -> (d1, d2)>
+// CHECK-DAG: #[[COLUMN:.*]] = affine_map<(d0, d1, d2) -> (d0, d2)>
+// CHECK-DAG: #[[DOT:.*]] = affine_map<(d0, d1, d2) -> (d1, d0)>
 
 // No buffer but the sum and the result: an integer becomes a float where it is multiplied.
 // BUFFERS-LABEL: func.func @per_channel
