@@ -32,7 +32,8 @@ class MergeClips(Pass):
             first = inner.opview if isinstance(inner, ir.Operation) else inner
             low, high = max(first.low, outer.low), min(first.high, outer.high)
             if low > high:
-                remark(outer, f"clips stay: no value is in [{high}, {low}]", [(first, "the first")])
+                reason = f"clips stay: nothing is at least {low} and at most {high}"
+                remark(outer, reason, [(first, "the first")])
                 continue
             with ir.InsertionPoint(outer), outer.location:
                 merged = clip(first.input, low=low, high=high)
