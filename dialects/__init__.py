@@ -1,15 +1,20 @@
 """The `rlx` dialect: one file per op, and :func:`load_dialects`."""
 
 import inspect
+import sys
 import threading
 
 from rlx import registry
-from rlx.dialects.base import Rlx, RlxOp
-from rlx.host import ir
+from rlx.dialects.base import NAMESPACE, Rlx, RlxOp
+from rlx.host import PREFIX, ir
 
 __all__ = ["load_dialects", "op_classes"]
 
 _lock = threading.Lock()
+
+# The host looks for a module of the dialect's name whenever it wraps an op, until it finds one:
+# a failing search per op would take most of the time of a pass.
+sys.modules.setdefault(f"{PREFIX}.dialects.{NAMESPACE}", sys.modules[__name__])
 
 
 def op_classes() -> list[type[RlxOp]]:
