@@ -5,6 +5,7 @@
 // RUN: filecheck %s --check-prefix=IRDL --input-file=%t.irdl.mlir
 // RUN: mlir-opt-22 --irdl-file=%t.irdl.mlir %S/attention/ops.mlir -o %t.mlir && filecheck %S/attention/ops.mlir --input-file=%t.mlir
 // RUN: mlir-opt-22 --irdl-file=%t.irdl.mlir %S/concat/ops.mlir -o %t.mlir && filecheck %S/concat/ops.mlir --input-file=%t.mlir
+// RUN: mlir-opt-22 --irdl-file=%t.irdl.mlir %S/dequant_matmul/ops.mlir -o %t.mlir && filecheck %S/dequant_matmul/ops.mlir --input-file=%t.mlir
 // RUN: mlir-opt-22 --irdl-file=%t.irdl.mlir %S/embedding/ops.mlir -o %t.mlir && filecheck %S/embedding/ops.mlir --input-file=%t.mlir
 // RUN: mlir-opt-22 --irdl-file=%t.irdl.mlir %S/glu/ops.mlir -o %t.mlir && filecheck %S/glu/ops.mlir --input-file=%t.mlir
 // RUN: mlir-opt-22 --irdl-file=%t.irdl.mlir %S/kv_append/ops.mlir -o %t.mlir && filecheck %S/kv_append/ops.mlir --input-file=%t.mlir

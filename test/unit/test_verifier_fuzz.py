@@ -137,11 +137,11 @@ def judge(text, context):
 
 
 def samples(seed, count):
-    from rlx.dialects import op_classes
+    from rlx.dialects.docs import own_ops
 
     pick = random.Random(seed)
     for _ in range(count):
-        for cls in op_classes():
+        for cls in own_ops():
             sample = Sample(cls)
             for _ in range(pick.choice([0, 1, 1, 1, 2, 3])):
                 sample.mutate(pick)
