@@ -55,6 +55,15 @@ FAST: dict[str, dict[str, Any]] = {
         "sliding_window": 4,
         **layers("sf"),
     },
+    "qwen3_moe": {
+        "head_dim": 12,
+        "num_hidden_layers": 3,
+        "num_experts": 5,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 24,
+        "mlp_only_layers": [1],
+        "norm_topk_prob": True,
+    },
     "gemma": {"head_dim": 12, "num_key_value_heads": 1},
     "gemma2": {
         "head_dim": 12,

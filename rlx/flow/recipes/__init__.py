@@ -17,7 +17,7 @@ from rlx.flow.recipes.gpt_neox import read_gpt_neox, read_gptj
 from rlx.flow.recipes.hf_config import HfConfig
 from rlx.flow.recipes.llama import read_llama, read_ministral, read_mistral
 from rlx.flow.recipes.phi import read_phi, read_phi3
-from rlx.flow.recipes.qwen import read_qwen2, read_qwen3
+from rlx.flow.recipes.qwen import read_qwen2, read_qwen3, read_qwen3_moe
 
 __all__ = [
     "MODEL_TYPES",
@@ -47,6 +47,7 @@ MODEL_TYPES: dict[str, Callable[[HfConfig], DecoderConfig]] = {
     "phi3": read_phi3,
     "qwen2": read_qwen2,
     "qwen3": read_qwen3,
+    "qwen3_moe": read_qwen3_moe,
 }
 """Adapters by Hugging Face's ``model_type``."""
 

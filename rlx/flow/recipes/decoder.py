@@ -17,6 +17,7 @@ from rlx.flow.stage import Stage
 from rlx.flow.stages import (
     CacheLengthsStage,
     EmbedStage,
+    Experts,
     GatedMlpStage,
     GemmaKvTapStage,
     HeadNorm,
@@ -25,6 +26,7 @@ from rlx.flow.stages import (
     LmHeadStage,
     LogitSoftcapStage,
     MlpStage,
+    MoeStage,
     ResidualRecallStage,
     RmsNormStage,
     ScaleStage,
@@ -38,6 +40,7 @@ __all__ = [
     "ACTIVATIONS",
     "DecoderConfig",
     "LayerConfig",
+    "MoeConfig",
     "NormNames",
     "attention_spec",
     "cached_decoder_flow",
@@ -77,6 +80,23 @@ class NormNames:
 
 
 @dataclass(frozen=True)
+class MoeConfig:
+    """A feed-forward block of experts.
+
+    Attributes:
+        experts: how many there are.
+        top_k: how many of them a token uses.
+        intermediate_size: width of each.
+        normalize: whether the shares of a token's experts add up to 1.
+    """
+
+    experts: int
+    top_k: int
+    intermediate_size: int
+    normalize: bool = True
+
+
+@dataclass(frozen=True)
 class LayerConfig:
     """One layer.
 
@@ -99,6 +119,7 @@ class LayerConfig:
         k_eq_v: whether values are the key projection, before its norm and RoPE.
         mlp: the feed-forward block: ``"gated"`` is ``down(activation(gate(x)) * up(x))``,
             ``"plain"`` is ``down(activation(up(x)))``.
+        moe: the experts that the feed-forward block is made of; None for none.
         activation: of the feed-forward block, as in `rlx.glu`.
         norms: the norms around attention and feed-forward block.
         parallel: whether the feed-forward block reads what the layer reads, not what attention
@@ -122,6 +143,7 @@ class LayerConfig:
     v_norm: bool = False
     k_eq_v: bool = False
     mlp: str = "gated"
+    moe: MoeConfig | None = None
     activation: str = "silu"
     norms: NormNames = NormNames()
     parallel: bool = False
@@ -333,6 +355,11 @@ def _layer(
 def _mlp(layer: LayerConfig, prefix: str) -> Stage:
     up, down = f"{prefix}.up_proj.weight", f"{prefix}.down_proj.weight"
     options = layer.activation, layer.mlp_bias, layer.intermediate_size
+    if layer.moe is not None:
+        moe, own = layer.moe, f"{prefix}.experts"
+        gate, up, down = (f"{own}.{name}_proj.weight" for name in ("gate", "up", "down"))
+        experts = Experts(gate, up, down, moe.experts, moe.intermediate_size, layer.activation)
+        return MoeStage(f"{prefix}.gate.weight", experts, moe.top_k, moe.normalize)
     if layer.mlp == "plain":
         return MlpStage(up, down, *options)
     return GatedMlpStage(f"{prefix}.gate_proj.weight", up, down, *options)

@@ -1,5 +1,8 @@
 """Qwen 2 and 3."""
 
+from dataclasses import replace
+
+from rlx.flow.layout import Stack
 from rlx.flow.recipes.common import (
     FULL,
     SLIDING,
@@ -8,16 +11,21 @@ from rlx.flow.recipes.common import (
     read_layer_types,
     with_windows,
 )
-from rlx.flow.recipes.decoder import DecoderConfig
+from rlx.flow.recipes.decoder import DecoderConfig, MoeConfig
 from rlx.flow.recipes.hf_config import HfConfig
 
-__all__ = ["read_qwen2", "read_qwen3"]
+__all__ = ["read_qwen2", "read_qwen3", "read_qwen3_moe", "stacked_experts"]
 
 _QWEN2 = Defaults(
     151936, 4096, 22016, layers=32, heads=32, positions=32768, kv_heads=32, head_dim=None
 )
 _QWEN3 = Defaults(
     151936, 4096, 22016, layers=32, heads=32, positions=32768, kv_heads=32, head_dim=128
+)
+
+
+_QWEN3_MOE = Defaults(
+    151936, 2048, 6144, layers=24, heads=32, positions=32768, kv_heads=4, head_dim=None
 )
 
 
@@ -32,6 +40,50 @@ def read_qwen3(hf: HfConfig) -> DecoderConfig:
     bias = hf.get("attention_bias", bool, False)
     config = read_decoder(hf, _QWEN3).all_layers(qk_norm="head", qkv_bias=bias, o_bias=bias)
     return _windows(hf, config)
+
+
+def read_qwen3_moe(hf: HfConfig) -> DecoderConfig:
+    """Reads a ``Qwen3MoeConfig``: experts in some layers; a window in all layers, or in none."""
+    hf.rename({"num_local_experts": "num_experts"})
+    config = read_decoder(hf, _QWEN3_MOE)
+    bias = hf.get("attention_bias", bool, False)
+    experts, step = hf.size("num_experts", 128), hf.size("decoder_sparse_step", 1)
+    dense = hf.get("mlp_only_layers", list, [])
+    moe = MoeConfig(
+        experts=experts,
+        top_k=hf.size("num_experts_per_tok", 8),
+        intermediate_size=hf.size("moe_intermediate_size", 768),
+        normalize=hf.get("norm_topk_prob", bool, False),
+    )
+    window = hf.nullable("sliding_window", int, 4096)
+    # Not read by Transformers, which has a window in all layers or in none.
+    hf.ignore("max_window_layers")
+    if not hf.get("use_sliding_window", bool, False):
+        window = None
+    config = config.each_layer(
+        lambda index, layer: replace(
+            layer,
+            qk_norm="head",
+            qkv_bias=bias,
+            o_bias=bias,
+            moe=None if index in dense or (index + 1) % step else moe,
+        )
+    )
+    kinds = [FULL if window is None else SLIDING] * len(config.layers)
+    return replace(with_windows(hf, config, kinds, window), layout=stacked_experts(experts))
+
+
+def stacked_experts(count: int, module: str = "mlp") -> tuple[Stack, ...]:
+    """The layout of experts that are stored one by one."""
+    own = f"model.layers.{{}}.{module}.experts"
+    return tuple(
+        Stack(
+            f"{own}.[].{name}_proj.weight",
+            f"model.layers.{{}}.mlp.experts.{name}_proj.weight",
+            count,
+        )
+        for name in ("gate", "up", "down")
+    )
 
 
 def _windows(hf: HfConfig, config: DecoderConfig) -> DecoderConfig:

@@ -13,6 +13,7 @@ from rlx.flow.stages.linear import LinearStage
 from rlx.flow.stages.lm_head import LmHeadStage
 from rlx.flow.stages.logit_softcap import LogitSoftcapStage
 from rlx.flow.stages.mlp import GatedMlpStage, GeGluStage, MlpStage, SwiGluStage
+from rlx.flow.stages.moe import Experts, MoeStage
 from rlx.flow.stages.output import OutputStage
 from rlx.flow.stages.residual import (
     ResidualAddStage,
@@ -31,6 +32,7 @@ __all__ = [
     "CacheLengthsStage",
     "CustomStage",
     "EmbedStage",
+    "Experts",
     "GatedMlpStage",
     "GeGluStage",
     "GemmaKvTapStage",
@@ -40,6 +42,7 @@ __all__ = [
     "LmHeadStage",
     "LogitSoftcapStage",
     "MlpStage",
+    "MoeStage",
     "NamedRopeTablesStage",
     "OutputStage",
     "PositionsStage",
