@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from rlx.host import arith, ir, memref, tensor
 from rlx.passes.base import Pass, PassFailure, walk
 from rlx.passes.export import WRITABLE
-from rlx.passes.functions import attributes_of, set_attributes
+from rlx.passes.functions import attributes_of, is_public, set_attributes
 
 __all__ = ["MESSAGES", "STATUS", "STRUCTURED", "LowerAsserts", "messages_of"]
 
@@ -67,7 +67,7 @@ class LowerAsserts(Pass):
                 raise PassFailure(
                     use.operation, f"cannot take the address of '{name}', which has run-time checks"
                 )
-        lowering = _Lowering(fallible)
+        lowering = _Lowering(fallible, functions)
         for name in sorted(fallible):
             lowering.function(functions[name])
         with op.context:
@@ -157,6 +157,7 @@ def _cannot_fail(op: ir.Operation) -> bool:
 @dataclass
 class _Lowering:
     fallible: set[str]
+    functions: dict[str, ir.Operation]
     messages: list[str] = field(default_factory=list)
     status: ir.Value = None  # type: ignore[assignment]
     donated: list[ir.Value] = field(default_factory=list)  # arguments that may be written to
@@ -173,12 +174,14 @@ class _Lowering:
             status = ir.Type.parse(_STATUS_TYPE)
             self.status = blocks[0].add_argument(status, function.location)
             view = function.opview
+            # Whether a private function may write to an argument is for its callers to say.
             self.donated = [
                 argument
                 for argument, fields in zip(
                     blocks[0].arguments, attributes_of(view, "arg_attrs"), strict=False
                 )
-                if WRITABLE in fields and ir.BoolAttr(fields[WRITABLE]).value
+                if not is_public(view)
+                or (WRITABLE in fields and ir.BoolAttr(fields[WRITABLE]).value)
             ]
             attributes = [*attributes_of(view, "arg_attrs"), {STATUS: ir.UnitAttr.get()}]
             new = ir.FunctionType.get([*view.type.inputs, status], view.type.results)
@@ -322,7 +325,8 @@ class _Lowering:
         if end.parent.name == "scf.for":
             return block.arguments[at + 1]
         type_ = end.operands[at].type
-        if (donated := _destination(end.operands[at])) in self.donated and donated.type == type_:
+        donated = _destination(end.operands[at], self.functions)
+        if donated in self.donated and donated.type == type_:
             return donated
         if isinstance(type_, ir.RankedTensorType):
             zero = arith.constant(ir.IndexType.get(), 0)
@@ -353,7 +357,7 @@ def _owner(value: ir.Value) -> ir.Operation | None:
     return owner.operation if isinstance(owner, ir.Operation | ir.OpView) else None
 
 
-def _destination(value: ir.Value) -> ir.Value:
+def _destination(value: ir.Value, functions: dict[str, ir.Operation]) -> ir.Value:
     """The tensor that ``value`` is an update of, as far as that can be told."""
     while (op := _owner(value)) is not None:
         number = ir.OpResult(value).result_number
@@ -363,11 +367,28 @@ def _destination(value: ir.Value) -> ir.Value:
             value = op.operands[3 + number]
         elif op.name in ("tensor.insert", "tensor.insert_slice"):
             value = op.operands[1]
+        elif op.name == _CALL:
+            argument = _returned_argument(_name(op, "callee"), number, functions)
+            if argument is None:
+                break
+            value = op.operands[argument]
         elif op.name == "linalg.generic":
             value = op.operands[len(op.operands) - len(op.results) + number]
         else:
             break
     return value
+
+
+def _returned_argument(name: str, result: int, functions: dict[str, ir.Operation]) -> int | None:
+    """The number of the argument that a result of the function ``name`` is an update of."""
+    if name not in functions or len(list(functions[name].regions[0].blocks)) != 1:
+        return None
+    block = functions[name].regions[0].blocks[0]
+    end = list(block.operations)[-1].operation
+    # Without this function itself, lest a recursive one goes on forever.
+    others = {other: function for other, function in functions.items() if other != name}
+    value = _destination(end.operands[result], others)
+    return value.arg_number if value in list(block.arguments) else None
 
 
 def _following(block: ir.Block, op: ir.Operation) -> list[ir.Operation]:

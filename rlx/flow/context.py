@@ -275,6 +275,12 @@ class FlowContext:
             raise self.error(f"there is already an output '{name}'")
         self.side_outputs[name] = value
 
+    def forget(self) -> None:
+        """Lets go of all values: the build is over, and some of them are gone."""
+        self.state = FlowState()
+        self.inputs, self.outputs, self.side_outputs = {}, {}, {}
+        self._parameter_values = {}
+
 
 def _layer_in(place: str) -> str:
     """``"layer 3"`` for ``"model.layers.3.mlp"``, the text itself where there is no number."""

@@ -13,9 +13,11 @@ from rlx.dialects import load_dialects
 from rlx.flow import stages as st
 from rlx.flow.context import Dim, FlowContext, FlowValue, TensorSpec
 from rlx.flow.errors import FlowError
+from rlx.flow.share import Layers
 from rlx.flow.stage import Stage
 from rlx.flow.weights import as_weights
 from rlx.host import func, ir
+from rlx.runtime.lazy import LazyArray
 
 __all__ = ["BuiltModel", "ModelFlow", "StageList"]
 
@@ -40,7 +42,7 @@ class BuiltModel:
     module: ir.Module
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    parameters: dict[str, np.ndarray]
+    parameters: dict[str, np.ndarray | LazyArray]
 
     def text(self, *, locations: bool = False) -> str:
         """The IR as text, with ``loc(...)`` on request."""
@@ -268,9 +270,15 @@ class ModelFlow(StageList):
             ctx = FlowContext("main", self.inputs, source)
             value = next(iter(ctx.inputs.values()), None)
             with ir.InsertionPoint(ctx.block):
+                layers, current = Layers(), ""
                 for layer, stage in self._steps:
+                    outermost = layer.partition(",")[0]
+                    if outermost != current:
+                        layers.mark(outermost)
+                        current = outermost
                     with ctx.in_layer(layer):
                         value = ctx.run(stage, value)
+                layers.mark("")
                 if not ctx.outputs:
                     if value is None:
                         raise FlowError(f"flow '{self.name}' produces no output")
@@ -278,12 +286,15 @@ class ModelFlow(StageList):
                 results = {**ctx.outputs, **ctx.side_outputs}
                 func.ReturnOp([result.value for result in results.values()])
             _close(ctx, self.inputs, results)
+            outputs = tuple(_spec(name, value) for name, value in results.items())
+            layers.share(ctx.module, ctx.block)
+            ctx.forget()
             _verify(ctx.module, self.name)
             return BuiltModel(
                 name="main",
                 module=ctx.module,
                 inputs=tuple(self.inputs),
-                outputs=tuple(_spec(name, value) for name, value in results.items()),
+                outputs=outputs,
                 parameters=ctx.parameters,
             )
 

@@ -41,6 +41,8 @@ _BUFFERIZED = (
     "one-shot-bufferize{bufferize-function-boundaries "
     "function-boundary-type-conversion=identity-layout-map},"
     "canonicalize,cse,"
+    "drop-equivalent-buffer-results,"
+    "canonicalize,"
     "rlx-return-donated,"
     "buffer-deallocation-pipeline,"
     "convert-bufferization-to-memref,"
