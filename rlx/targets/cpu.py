@@ -38,7 +38,7 @@ _BUFFERIZED = (
     "rlx-export,"
     "eliminate-empty-tensors,"
     "empty-tensor-to-alloc-tensor,"
-    "one-shot-bufferize{bufferize-function-boundaries "
+    "one-shot-bufferize{allow-return-allocs-from-loops bufferize-function-boundaries "
     "function-boundary-type-conversion=identity-layout-map},"
     "canonicalize,cse,"
     "drop-equivalent-buffer-results,"

@@ -355,6 +355,46 @@ def test_rejected_calls_do_not_leak(add):
     assert _growth(call, 2_000) < 4 * 2**20
 
 
+def test_loops_that_make_new_buffers():
+    """Values that change places from one iteration to the next; nothing leaks."""
+    compiled = compile(
+        """
+        func.func @main(%t: tensor<?xf32>, %u: tensor<?xf32>, %n: index, %ok: i1)
+            -> (tensor<?xf32>, tensor<?xf32>) {
+          %c0 = arith.constant 0 : index
+          %c1 = arith.constant 1 : index
+          %r:2 = scf.for %i = %c0 to %n step %c1 iter_args(%a = %t, %b = %u)
+              -> (tensor<?xf32>, tensor<?xf32>) {
+            cf.assert %ok, "not ok"
+            %s = arith.addf %a, %b : tensor<?xf32>
+            scf.yield %b, %s : tensor<?xf32>, tensor<?xf32>
+          }
+          %w:2 = scf.while (%i = %c0, %x = %r#0) : (index, tensor<?xf32>)
+              -> (index, tensor<?xf32>) {
+            %c = arith.cmpi slt, %i, %n : index
+            scf.condition(%c) %i, %x : index, tensor<?xf32>
+          } do {
+          ^bb0(%i: index, %x: tensor<?xf32>):
+            %j = arith.addi %i, %c1 : index
+            %s = arith.addf %x, %t : tensor<?xf32>
+            scf.yield %j, %s : index, tensor<?xf32>
+          }
+          return %w#1, %r#1 : tensor<?xf32>, tensor<?xf32>
+        }"""
+    )
+    t, u = np.arange(2048, dtype=np.float32), np.ones(2048, np.float32)
+    a, b = t, u
+    for _ in range(5):
+        a, b = b, a + b
+    first, second = compiled(t, u, 5, True)
+    np.testing.assert_array_equal(first, a + 5 * t)
+    np.testing.assert_array_equal(second, b)
+    np.testing.assert_array_equal(compiled(t, u, 0, False)[0], t)
+    with pytest.raises(ExecutionError, match="not ok"):
+        compiled(t, u, 5, False)
+    assert _growth(lambda: compiled(t, u, 5, True), 1_000) < 4 * 2**20
+
+
 # -- updates in place ------------------------------------------------------------------------------
 
 
