@@ -10,6 +10,7 @@ from rlx.dialects.types import is_static
 from rlx.host import ir
 from rlx.passes.base import Pass
 from rlx.passes.match import (
+    CASTS,
     Node,
     all_elements,
     constant,
@@ -97,6 +98,8 @@ def _fuse(root: ir.OpView, explained: set[ir.Value]) -> set[int]:
     if result.type.rank == 0:
         return set()
     whole = all_elements(result)
+    if not _is_product(whole):
+        return set()
     above, below = factors(whole, lambda node: True)
     inverse = _inverse_root(above, below)
     if inverse is None or len(above) + len(below) < 2:
@@ -128,6 +131,14 @@ def _fuse(root: ir.OpView, explained: set[ir.Value]) -> set[int]:
         )
         result.replace_all_uses_with(emit.cast(fused, result.type))
     return erase_dead(result)
+
+
+def _is_product(node: Node) -> bool:
+    """Whether the elements are products or quotients, casts aside."""
+    computed = operation(node)
+    while computed is not None and computed[0].name in CASTS:
+        computed = operation(computed[1][0])
+    return computed is not None and computed[0].name in ("arith.mulf", "arith.divf")
 
 
 def _inverse_root(above: Sequence[Node], below: Sequence[Node]) -> Node | None:
@@ -183,10 +194,13 @@ def _norm(
     inputs = [(node, value) for node, value in inputs if value is not None]
     if not inputs and strip(base).value in [strip(node).value for node in others]:
         raise _Refused("it does not average over the last axis")
+    centered = operation(strip(base))
+    if not inputs and centered is not None and centered[0].name == "arith.subf":
+        raise _Refused("it subtracts the mean, as a layer norm does")
     if not inputs:
         raise _Refused("it does not scale the tensor that it squares")
     size = type.shape[-1]
-    if not is_static(size) or abs(count - size) > 1e-3 * size:
+    if not is_static(size) or abs(count - size) > 1e-5 * size:
         words = str(size) if is_static(size) else "an unknown number of"
         raise _Refused(f"it divides by {count:g} and has {words} columns")
     input = inputs[0][1]

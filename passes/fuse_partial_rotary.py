@@ -30,6 +30,7 @@ from rlx.passes.rotary_parts import (
     Part,
     Refused,
     common_inputs,
+    is_sum,
     layout,
     parts_of,
 )
@@ -102,9 +103,13 @@ class FusePartialRotary(Pass):
 
 
 def _may_be_root(root: ir.OpView) -> bool:
-    """Whether the op makes one tensor of floats; ops on scalars inside linalg ops do not."""
-    types = [result.type for result in root.results]
-    return len(types) == 1 and is_tensor(root.results[0]) and is_float(types[0].element_type)
+    """Whether the op makes one tensor of floats, by joining or by adding."""
+    if len(root.results) != 1 or not is_tensor(root.results[0]):
+        return False
+    result = root.results[0]
+    return is_float(result.type.element_type) and (
+        root.name in _JOINS or is_sum(all_elements(result))
+    )
 
 
 def _fuse(root: ir.OpView) -> set[int]:

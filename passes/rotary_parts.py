@@ -33,6 +33,7 @@ __all__ = [
     "Part",
     "Refused",
     "common_inputs",
+    "is_sum",
     "layout",
     "parts_of",
 ]
@@ -89,7 +90,7 @@ def _parts_of(node: Node, mixed: list[int]) -> list[Part]:
     op = producer(node.value)
     if isinstance(op, RopeOp):
         return [Part(node, rope=op)]
-    if _is_sum(node):
+    if is_sum(node):
         sums = _products(node)
         if sums is not None and all(len(products) == 2 for _, products in sums):
             return [
@@ -105,7 +106,8 @@ def _parts_of(node: Node, mixed: list[int]) -> list[Part]:
     return found
 
 
-def _is_sum(node: Node) -> bool:
+def is_sum(node: Node) -> bool:
+    """Whether the elements are sums or differences, casts aside."""
     computed = operation(node)
     while computed is not None and computed[0].name in CASTS:
         computed = operation(computed[1][0])

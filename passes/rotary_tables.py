@@ -7,8 +7,8 @@ import numpy as np
 
 from rlx.dialects import emit
 from rlx.dialects.narrow import narrow
-from rlx.dialects.types import accumulator_type
-from rlx.host import arith, ir, linalg
+from rlx.dialects.types import DYNAMIC, accumulator_type, with_shape
+from rlx.host import arith, ir, linalg, tensor
 from rlx.passes.match import Node, sources
 from rlx.passes.rotary_parts import WIDEN, Refused
 
@@ -22,19 +22,23 @@ class Table:
     Attributes:
         value: the tensor; its last axis holds the columns, its others are rows.
         start: the first of the columns.
+        step: how far apart they are.
         length: how many columns.
         rows: the free axes that number the rows.
     """
 
     value: ir.Value
     start: int
+    step: int
     length: int
     rows: tuple[int, ...]
 
     def emit(self) -> ir.Value:
         """The table as [P, length]."""
         value = self.value
-        if self.length != value.type.shape[-1]:
+        if self.step != 1:
+            value = self._strided()
+        elif self.length != value.type.shape[-1]:
             axis = value.type.rank - 1
             value = narrow(value, axis=axis, start=self.start, length=self.length)
         if value.type.rank == 1:
@@ -42,6 +46,16 @@ class Table:
         for _ in range(value.type.rank - 2):
             value = emit.join_axes(value, 0)
         return value
+
+    def _strided(self) -> ir.Value:
+        rank = self.value.type.rank
+        sizes = [*emit.sizes(self.value)[:-1], self.length]
+        dynamic = [size for size in sizes if not isinstance(size, int)]
+        static = [size if isinstance(size, int) else DYNAMIC for size in sizes]
+        offsets, strides = [0] * rank, [1] * rank
+        offsets[-1], strides[-1] = self.start, self.step
+        type = with_shape(self.value.type, static)
+        return tensor.extract_slice(type, self.value, [], dynamic, [], offsets, static, strides)
 
 
 def find_table(nodes: Sequence[Node], angles: np.ndarray, input: ir.Value) -> Table:
@@ -51,21 +65,22 @@ def find_table(nodes: Sequence[Node], angles: np.ndarray, input: ir.Value) -> Ta
     element = input.type.element_type
     found: Table | None = None
     for source in sources(few, WIDEN):
-        start = int(source.columns[0])
+        steps = np.unique(np.diff(source.columns))
         rows = tuple(number for number in source.layout[:-1] if number is not None)
         if (
             source.layout[-1] is None
             and source.width == source.value.type.shape[-1]
-            and np.array_equal(source.columns, start + np.arange(len(angles)))
+            and (len(steps) == 0 or (len(steps) == 1 and steps[0] > 0))
             and rows == tuple(sorted(rows))
             and source.value.type.element_type in (element, accumulator_type(element))
         ):
-            table = Table(source.value, start, len(angles), rows)
+            step = int(steps[0]) if len(steps) else 1
+            table = Table(source.value, int(source.columns[0]), step, len(angles), rows)
             if source.width == len(angles):
                 return table
             found = found or table
     if found is None:
-        raise Refused("its tables do not hold the angles in neighbouring columns", 4)
+        raise Refused("its tables do not hold the angles in columns that a slice can take", 4)
     return found
 
 

@@ -259,3 +259,38 @@ func.func @weight_per_row(%x: tensor<4x8xf32>, %v: tensor<4xf32>) -> tensor<4x8x
   %y = arith.mulf %x, %rv : tensor<4x8xf32>
   return %y : tensor<4x8xf32>
 }
+
+// -----
+
+// A layer norm, here one that does not scale what it squares.
+func.func @layer_norm(%x: tensor<4x8xf32>) -> tensor<4x8xf32> {
+  %z0 = arith.constant dense<0.000000e+00> : tensor<4xf32>
+  %count0 = arith.constant dense<8.000000e+00> : tensor<4xf32>
+  %m0 = linalg.reduce ins(%x : tensor<4x8xf32>) outs(%z0 : tensor<4xf32>) dimensions = [1]
+    (%in: f32, %init: f32) {
+      %0 = arith.addf %in, %init : f32
+      linalg.yield %0 : f32
+    }
+  %mu = arith.divf %m0, %count0 : tensor<4xf32>
+  %e0 = tensor.empty() : tensor<4x8xf32>
+  %mub = linalg.broadcast ins(%mu : tensor<4xf32>) outs(%e0 : tensor<4x8xf32>) dimensions = [1]
+  %c = arith.subf %x, %mub : tensor<4x8xf32>
+  %z = arith.constant dense<0.000000e+00> : tensor<4xf32>
+  %q = arith.mulf %c, %c : tensor<4x8xf32>
+  %t = linalg.reduce ins(%q : tensor<4x8xf32>) outs(%z : tensor<4xf32>) dimensions = [1]
+    (%in: f32, %init: f32) {
+      %0 = arith.addf %in, %init : f32
+      linalg.yield %0 : f32
+    }
+  %count = arith.constant dense<8.000000e+00> : tensor<4xf32>
+  %eps = arith.constant dense<1.000000e-06> : tensor<4xf32>
+  %h = arith.constant dense<-5.000000e-01> : tensor<4xf32>
+  %m = arith.divf %t, %count : tensor<4xf32>
+  %p = arith.addf %m, %eps : tensor<4xf32>
+  %r = math.powf %p, %h : tensor<4xf32>
+  %e = tensor.empty() : tensor<4x8xf32>
+  %rb = linalg.broadcast ins(%r : tensor<4xf32>) outs(%e : tensor<4x8xf32>) dimensions = [1]
+  // expected-remark @+1 {{norm stays in parts: it subtracts the mean, as a layer norm does}}
+  %y = arith.mulf %x, %rb : tensor<4x8xf32>
+  return %y : tensor<4x8xf32>
+}

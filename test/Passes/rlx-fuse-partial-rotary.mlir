@@ -522,6 +522,33 @@ func.func @tables_of_doubled_angles(%x: tensor<1x2x6x8xf32>, %angles: tensor<1x6
 
 // -----
 
+// Interleaved pairs by slices of stride 2; every other column of the tables is read.
+// CHECK-LABEL: func.func @interleaved_doubled_angles(
+// CHECK: %[[C:.*]] = tensor.extract_slice %{{.*}}[0, 0] [6, 4] [1, 2] : tensor<6x8xf32> to tensor<6x4xf32>
+// CHECK-NEXT: %[[S:.*]] = tensor.extract_slice %{{.*}}[0, 0] [6, 4] [1, 2] : tensor<6x8xf32> to tensor<6x4xf32>
+// CHECK-NEXT: "rlx.rope"(%arg0, %[[C]], %[[S]]) {head_dim = 8 : i64, pairing = "interleaved"}
+func.func @interleaved_doubled_angles(%x: tensor<6x8xf32>, %angles: tensor<6x4xf32>)
+    -> tensor<6x8xf32> {
+  %e = tensor.empty() : tensor<6x4x2xf32>
+  %a2 = linalg.broadcast ins(%angles : tensor<6x4xf32>) outs(%e : tensor<6x4x2xf32>) dimensions = [2]
+  %aa = tensor.collapse_shape %a2 [[0], [1, 2]] : tensor<6x4x2xf32> into tensor<6x8xf32>
+  %cos = math.cos %aa : tensor<6x8xf32>
+  %sin = math.sin %aa : tensor<6x8xf32>
+  %a = tensor.extract_slice %x[0, 0] [6, 4] [1, 2] : tensor<6x8xf32> to tensor<6x4xf32>
+  %b = tensor.extract_slice %x[0, 1] [6, 4] [1, 2] : tensor<6x8xf32> to tensor<6x4xf32>
+  %nb = arith.negf %b : tensor<6x4xf32>
+  %u = tensor.expand_shape %nb [[0], [1, 2]] output_shape [6, 4, 1] : tensor<6x4xf32> into tensor<6x4x1xf32>
+  %v = tensor.expand_shape %a [[0], [1, 2]] output_shape [6, 4, 1] : tensor<6x4xf32> into tensor<6x4x1xf32>
+  %uv = tensor.concat dim(2) %u, %v : (tensor<6x4x1xf32>, tensor<6x4x1xf32>) -> tensor<6x4x2xf32>
+  %r = tensor.collapse_shape %uv [[0], [1, 2]] : tensor<6x4x2xf32> into tensor<6x8xf32>
+  %m1 = arith.mulf %x, %cos : tensor<6x8xf32>
+  %m2 = arith.mulf %r, %sin : tensor<6x8xf32>
+  %y = arith.addf %m1, %m2 : tensor<6x8xf32>
+  return %y : tensor<6x8xf32>
+}
+
+// -----
+
 // Repeated afterwards: the rotation is found below.
 // CHECK-LABEL: func.func @below_a_repeat(
 // CHECK-NEXT: %[[R:.*]] = "rlx.rope"(%arg0, %arg1, %arg2) {head_dim = 8 : i64, n_rot = 4 : i64}

@@ -6,10 +6,20 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from transformers import Gemma3TextConfig, GPTNeoXConfig, LlamaConfig
+from transformers import (
+    CohereConfig,
+    Gemma3TextConfig,
+    GlmConfig,
+    GPTNeoXConfig,
+    LlamaConfig,
+    Phi3Config,
+)
+from transformers.models.cohere.modeling_cohere import CohereDecoderLayer
 from transformers.models.gemma3.modeling_gemma3 import Gemma3DecoderLayer
+from transformers.models.glm.modeling_glm import GlmDecoderLayer
 from transformers.models.gpt_neox.modeling_gpt_neox import GPTNeoXLayer
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
+from transformers.models.phi3.modeling_phi3 import Phi3DecoderLayer
 
 import rlx
 from rlx.host import ir
@@ -30,12 +40,14 @@ SIZES = {
 class Layer(torch.nn.Module):
     """A decoder layer on hidden states [B, S, 32] and angles [1 or B, S, n_rot / 2]."""
 
-    def __init__(self, layer):
+    def __init__(self, layer, interleaved):
         super().__init__()
-        self.layer = layer
+        self.layer, self.interleaved = layer, interleaved
 
     def forward(self, x, angles):
         doubled = torch.cat([angles, angles], -1)
+        if self.interleaved:
+            doubled = torch.repeat_interleave(angles, 2, dim=-1)
         tables = (doubled.cos(), doubled.sin())
         out = self.layer(x, position_embeddings=tables, attention_mask=None)
         return out[0] if isinstance(out, tuple) else out
@@ -55,20 +67,41 @@ def gpt_neox():
     return GPTNeoXLayer(GPTNeoXConfig(**SIZES, rope_parameters=rope), 0), 2
 
 
+def phi3():
+    config = Phi3Config(**SIZES, num_key_value_heads=2, pad_token_id=0, partial_rotary_factor=0.5)
+    return Phi3DecoderLayer(config, 0), 2
+
+
+def glm():
+    config = GlmConfig(**SIZES, num_key_value_heads=2, head_dim=8, pad_token_id=0)
+    return GlmDecoderLayer(config, 0), 2
+
+
+def cohere():
+    return CohereDecoderLayer(CohereConfig(**SIZES, num_key_value_heads=2), 0), 4
+
+
+GATED = {"rlx.rms_norm": 2, "rlx.rope": 2, "rlx.glu": 1}
 CASES = {
-    "llama": (llama, {"rlx.rms_norm": 2, "rlx.rope": 2, "rlx.glu": 1}),
-    "gemma3": (gemma3, {"rlx.rms_norm": 6, "rlx.rope": 2, "rlx.glu": 1}),
+    "llama": (llama, GATED),
+    "gemma3": (gemma3, {**GATED, "rlx.rms_norm": 6}),
     "gpt_neox": (gpt_neox, {"rlx.rope": 2}),
 }
+SLOW = {
+    "phi3": (phi3, GATED),
+    "glm": (glm, GATED),
+    "cohere": (cohere, {**GATED, "rlx.rms_norm": 1}),
+}
+slow = pytest.mark.slow
 
 
-@pytest.mark.parametrize("length", ["static", pytest.param("dynamic", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("length", ["static", pytest.param("dynamic", marks=slow)])
+@pytest.mark.parametrize("name", [*CASES, *(pytest.param(name, marks=slow) for name in SLOW)])
 def test_layer(name, length):
-    make, expected = CASES[name]
+    make, expected = {**CASES, **SLOW}[name]
     torch.manual_seed(0)
     layer, columns = make()
-    model = Layer(layer.eval())
+    model = Layer(layer.eval(), name == "cohere")
     x, angles = torch.randn(2, 6, 32), torch.randn(1, 6, columns)
     shapes = None
     if length == "dynamic":
