@@ -9,6 +9,7 @@ import numpy as np
 
 from rlx import dtypes
 from rlx.compiler import compile
+from rlx.encoder import Encoder
 from rlx.flow import BuiltModel, CastWeights, ModelFlow, SafetensorsWeights, WeightSource
 from rlx.flow.errors import ConfigError, FlowError, WeightError
 from rlx.flow.layout import LayoutWeights
@@ -20,6 +21,7 @@ from rlx.flow.recipes import (
     read_config,
     window_lengths,
 )
+from rlx.flow.recipes.bert import bert_layout, read_bert
 from rlx.host import ir
 from rlx.runtime import Executable
 from rlx.runtime.decoder import Callback, Decoder
@@ -53,7 +55,8 @@ def load_model(
     *,
     max_positions: int | None = None,
     capacity: int | None = None,
-) -> "Model":
+    quantize: str | None = None,
+) -> "Model | Encoder":
     """Loads ``config.json`` and safetensors from a directory.
 
     Args:
@@ -64,13 +67,22 @@ def load_model(
             weights.
         max_positions: the longest sequence; by default what the configuration says.
         capacity: how many tokens per sequence :meth:`Model.new_cache` makes room for by default.
+        quantize: how the weights of projections are stored, as in :func:`rlx.compile`: ``"int8"``
+            or ``"int8{group=64}"``; None for ``dtype``.
+
+    Returns:
+        A language model, or for ``bert`` an :class:`rlx.encoder.Encoder`.
 
     Raises:
         ConfigError: the configuration cannot be read, or its model is not supported.
         WeightError: weights are missing or damaged, or contradict the configuration.
-        ValueError: an unknown dtype.
+        ValueError: an unknown dtype, or an argument that is not for this kind of model.
     """
     hf = HfConfig.load(Path(directory) / "config.json")
+    if hf.fields.get("model_type") == "bert":
+        if max_positions is not None or capacity is not None:
+            raise ValueError("an encoder takes neither max_positions nor capacity")
+        return _load_encoder(hf, SafetensorsWeights(directory), target, dtype, quantize)
     config = read_config(hf)
     weights: WeightSource = SafetensorsWeights(directory)
     if config.layout:
@@ -89,7 +101,20 @@ def load_model(
         max_positions=max_positions,
         capacity=capacity,
         special_tokens=_special_tokens(hf, Path(directory)),
+        quantize=quantize,
     )
+
+
+def _load_encoder(
+    hf: HfConfig, weights: WeightSource, target: str, dtype: Any, quantize: str | None
+) -> Encoder:
+    config = read_bert(hf)
+    table = "embeddings.word_embeddings.weight"
+    prefix = "bert." if f"bert.{table}" in set(weights.keys()) else ""
+    weights = LayoutWeights(weights, bert_layout(prefix))
+    name = _stored_dtype(hf, weights, prefix + table) if dtype is None else _dtype_name(dtype)
+    cast = CastWeights(weights, dtypes.NAMES[_FLOATS[name]])
+    return Encoder(config, cast, target=target, prefix=prefix, quantize=quantize)
 
 
 def _special_tokens(hf: HfConfig, directory: Path) -> dict[str, Any]:
@@ -158,6 +183,7 @@ class Model:
         target: what it is compiled for.
         max_positions: the longest sequence it takes.
         capacity: how many tokens per sequence :meth:`new_cache` makes room for by default.
+        quantize: how the weights of projections are stored, as in :func:`rlx.compile`.
     """
 
     def __init__(
@@ -171,8 +197,10 @@ class Model:
         max_positions: int | None = None,
         capacity: int | None = None,
         special_tokens: dict[str, Any] | None = None,
+        quantize: str | None = None,
     ):
         self.config = config
+        self.quantize = quantize
         self.weights = weights
         self.target = target
         self._prefix = prefix
@@ -279,7 +307,7 @@ class Model:
         """The compiled function that runs on a cache, and what drives it."""
         built = self.build(self.make_cached_flow())
         return Decoder(
-            compile(built, self.target),
+            compile(built, self.target, quantize=self.quantize),
             [
                 LayerSpec(
                     f"cache.{index}.key",
@@ -288,7 +316,7 @@ class Model:
                     layer.num_kv_heads * layer.head_dim,
                     layer.sliding_window,
                 )
-                for index, layer in enumerate(self.config.layers)
+                for index, layer in self.config.cached_layers()
             ],
             dtypes.NAMES[self._dtype],
             self.config.vocab_size,
@@ -412,7 +440,7 @@ class Model:
         if (masked, taps) not in self._executables:
             plain = not masked and not taps
             built = self.built if plain else self.build(self.make_flow(masked=masked, taps=taps))
-            self._executables[masked, taps] = compile(built, self.target)
+            self._executables[masked, taps] = compile(built, self.target, quantize=self.quantize)
         return self._executables[masked, taps]
 
 

@@ -18,6 +18,7 @@ _KEYS = {
     "default": set(),
     "linear": {"factor"},
     "dynamic": {"factor"},
+    "proportional": {"factor"},
     "llama3": {
         "factor",
         "low_freq_factor",
@@ -55,6 +56,7 @@ class RopeSpec:
         kind: Hugging Face's ``rope_type``.
         fields: further fields of that type, sorted by name.
         max_positions: ``max_position_embeddings``.
+        span: what frequencies are spread over, where that is more than the dims that rotate.
     """
 
     dim: int
@@ -62,10 +64,16 @@ class RopeSpec:
     kind: str = "default"
     fields: tuple[tuple[str, Any], ...] = ()
     max_positions: int = 2048
+    span: int | None = None
 
     @staticmethod
     def from_hf(
-        parameters: Mapping[str, Any], dim: int, theta: float, max_positions: int, where: str
+        parameters: Mapping[str, Any],
+        dim: int,
+        theta: float,
+        max_positions: int,
+        where: str,
+        span: int | None = None,
     ) -> "RopeSpec":
         """Reads ``rope_parameters`` or ``rope_scaling``.
 
@@ -75,6 +83,7 @@ class RopeSpec:
             theta: the base, where ``parameters`` does not give one.
             max_positions: ``max_position_embeddings``.
             where: names the object in errors.
+            span: what frequencies are spread over; ``dim`` by default.
 
         Raises:
             ConfigError: an unknown type or field, or a field that is missing or of no use.
@@ -113,6 +122,7 @@ class RopeSpec:
             kind,
             tuple(sorted(fields.items())),
             max_positions,
+            span,
         )
         spec._check(where)
         return spec
@@ -152,7 +162,10 @@ class RopeSpec:
     def frequencies(self) -> tuple[np.ndarray, float]:
         """Angles per position [dim / 2] in f64, and the factor of cosines and sines."""
         fields = dict(self.fields)
-        plain = self.theta ** -(np.arange(0, self.dim, 2, dtype=np.float64) / self.dim)
+        span = self.span or self.dim
+        plain = self.theta ** -(np.arange(0, self.dim, 2, dtype=np.float64) / span)
+        if self.kind == "proportional":
+            return plain / fields.get("factor", 1.0), 1.0
         if self.kind == "linear":
             return plain / fields["factor"], 1.0
         if self.kind == "llama3":

@@ -73,6 +73,24 @@ FAST: dict[str, dict[str, Any]] = {
         "final_logit_softcapping": 1.5,
         "attention_bias": True,
     },
+    "gemma4_text": {
+        **layers("sfsfsf"),
+        "head_dim": 12,
+        "global_head_dim": 16,
+        "num_global_key_value_heads": 1,
+        "attention_k_eq_v": True,
+        "sliding_window": 5,
+        "num_kv_shared_layers": 2,
+        "use_double_wide_mlp": True,
+        "hidden_size_per_layer_input": 6,
+        "vocab_size_per_layer_input": 61,
+        "enable_moe_block": True,
+        "num_experts": 4,
+        "top_k_experts": 2,
+        "moe_intermediate_size": 12,
+        "attention_bias": True,
+        "final_logit_softcapping": 2.0,
+    },
     "phi3": {
         "sliding_window": 6,
         "original_max_position_embeddings": 24,
@@ -96,7 +114,21 @@ SLOW: dict[str, tuple[str, dict[str, Any]]] = {}
 def make(kind: str, changes: dict[str, Any], dtype: str = "float32") -> Case:
     fields = {key: value for key, value in {**SIZES, **changes}.items() if value is not None}
     config = AutoConfig.for_model(kind, **fields)
-    return Case(MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], config, dtype)
+    return Case(WithBuffers(MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]), config, dtype)
+
+
+class WithBuffers:
+    """A model class whose models have random buffers, too."""
+
+    def __init__(self, model: type):
+        self.model = model
+
+    def _from_config(self, config: Any, **options: Any) -> Any:
+        model = self.model._from_config(config, **options)
+        for name, buffer in model.named_buffers():
+            if name.endswith("layer_scalar"):
+                buffer.uniform_(0.5, 1.5)
+        return model
 
 
 @pytest.mark.parametrize("kind", FAST)

@@ -12,6 +12,7 @@ from rlx.flow.recipes.decoder import (
 )
 from rlx.flow.recipes.gemma import read_gemma, read_gemma2
 from rlx.flow.recipes.gemma3 import read_gemma3, read_gemma3_text
+from rlx.flow.recipes.gemma4 import read_gemma4, read_gemma4_text
 from rlx.flow.recipes.glm import read_glm, read_glm4
 from rlx.flow.recipes.gpt_neox import read_gpt_neox, read_gptj
 from rlx.flow.recipes.hf_config import HfConfig
@@ -36,6 +37,8 @@ MODEL_TYPES: dict[str, Callable[[HfConfig], DecoderConfig]] = {
     "gemma2": read_gemma2,
     "gemma3": read_gemma3,
     "gemma3_text": read_gemma3_text,
+    "gemma4": read_gemma4,
+    "gemma4_text": read_gemma4_text,
     "glm": read_glm,
     "glm4": read_glm4,
     "gpt_neox": read_gpt_neox,

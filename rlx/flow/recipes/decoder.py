@@ -20,13 +20,17 @@ from rlx.flow.stages import (
     Experts,
     GatedMlpStage,
     GemmaKvTapStage,
+    GemmaMoeStage,
     HeadNorm,
     LayerNormStage,
+    LayerScalarStage,
     LinearStage,
     LmHeadStage,
     LogitSoftcapStage,
     MlpStage,
     MoeStage,
+    PerLayerInputsStage,
+    PerLayerInputStage,
     ResidualRecallStage,
     RmsNormStage,
     ScaleStage,
@@ -42,6 +46,7 @@ __all__ = [
     "LayerConfig",
     "MoeConfig",
     "NormNames",
+    "PerLayerInputs",
     "attention_spec",
     "cached_decoder_flow",
     "decoder_flow",
@@ -88,12 +93,27 @@ class MoeConfig:
         top_k: how many of them a token uses.
         intermediate_size: width of each.
         normalize: whether the shares of a token's experts add up to 1.
+        beside: whether they stand beside the feed-forward block, and not in its place: Gemma 4.
     """
 
     experts: int
     top_k: int
     intermediate_size: int
     normalize: bool = True
+    beside: bool = False
+
+
+@dataclass(frozen=True)
+class PerLayerInputs:
+    """Inputs that each layer has of its own, made of the token ids: Gemma 4.
+
+    Attributes:
+        vocab_size: rows of their table.
+        size: width of each.
+    """
+
+    vocab_size: int
+    size: int
 
 
 @dataclass(frozen=True)
@@ -117,6 +137,7 @@ class LayerConfig:
             none.
         v_norm: whether values are normed per head, without a weight.
         k_eq_v: whether values are the key projection, before its norm and RoPE.
+        kv_layer: index of the layer whose keys and values this one reads; None for its own.
         mlp: the feed-forward block: ``"gated"`` is ``down(activation(gate(x)) * up(x))``,
             ``"plain"`` is ``down(activation(up(x)))``.
         moe: the experts that the feed-forward block is made of; None for none.
@@ -125,6 +146,7 @@ class LayerConfig:
         parallel: whether the feed-forward block reads what the layer reads, not what attention
             leaves; both are added to the residual.
         residual_scale: factor of what attention and feed-forward block add; None for none.
+        scalar: whether the result is multiplied with a weight of one element.
     """
 
     num_heads: int
@@ -142,12 +164,14 @@ class LayerConfig:
     qk_norm: str | None = None
     v_norm: bool = False
     k_eq_v: bool = False
+    kv_layer: int | None = None
     mlp: str = "gated"
     moe: MoeConfig | None = None
     activation: str = "silu"
     norms: NormNames = NormNames()
     parallel: bool = False
     residual_scale: float | None = None
+    scalar: bool = False
 
 
 @dataclass(frozen=True)
@@ -166,6 +190,7 @@ class DecoderConfig:
         norm_weight, norm_bias: whether layer norms have those.
         embed_scale: factor of the embeddings; None for none.
         embed_scale_rounded: whether that factor is rounded to the element type first.
+        per_layer: inputs that each layer has of its own; None for none.
         final_softcap: bound of the logits; None for none.
         logit_scale: factor of the logits; None for none.
         tied: whether the head shares the embedding table.
@@ -186,6 +211,7 @@ class DecoderConfig:
     norm_bias: bool = False
     embed_scale: float | None = None
     embed_scale_rounded: bool = True
+    per_layer: PerLayerInputs | None = None
     final_softcap: float | None = None
     logit_scale: float | None = None
     tied: bool = False
@@ -201,6 +227,10 @@ class DecoderConfig:
     def all_layers(self, **changes: Any) -> "DecoderConfig":
         """This model with the fields changed in all its layers."""
         return self.each_layer(lambda _, layer: replace(layer, **changes))
+
+    def cached_layers(self) -> list[tuple[int, LayerConfig]]:
+        """Index and description of the layers with keys and values of their own."""
+        return [(i, layer) for i, layer in enumerate(self.layers) if layer.kv_layer is None]
 
     def head_key(self, prefix: str, head_prefix: str = "") -> str:
         """The weight of the language model head."""
@@ -227,7 +257,7 @@ def decoder_flow(
         max_positions: rows of the RoPE tables; ``config.max_positions`` by default.
         masked: whether the model has the inputs ``attention_mask`` (i64 [B, S], zero hides a
             token) and ``position_ids`` (i64 [B, S]) beside ``input_ids`` (i64 [B, S]).
-        taps: whether it also returns the keys and values of each layer.
+        taps: whether it also returns the keys and values of each layer that has its own.
 
     Returns:
         A flow with the output ``logits`` [B, S, vocab_size], and with ``taps`` the side outputs
@@ -242,7 +272,7 @@ def decoder_flow(
     def layer(index: int) -> StageList:
         own = f"{prefix}layers.{index}"
         spec = attention_spec(config, config.layers[index], own, masked=masked)
-        stages: list[Stage] = [GemmaKvTapStage(spec)] if taps else []
+        stages: list[Stage] = [GemmaKvTapStage(spec)] if taps and not spec.shares_kv else []
         return _layer(config, config.layers[index], own, [*stages, SelfAttnPrefillStage(spec)])
 
     flow.repeat_layers(len(config.layers), layer)
@@ -262,9 +292,9 @@ def cached_decoder_flow(
     Its inputs are ``input_ids`` (i64 [B, S]), ``logit_rows`` (i64 [B, R]: the rows of each sequence
     whose logits are wanted), ``lengths`` (i64 [B]: how many tokens of each sequence came before),
     for each window W ``lengths.W`` (i64 [B]: how many rows the caches of such layers hold), and for
-    each layer ``cache.{i}.key`` and ``cache.{i}.value`` [B, C, num_kv_heads * head_dim], which are
-    updated in place. The cache of a layer with a window W may have forgotten all but the last
-    W - 1 tokens.
+    each layer with keys and values of its own ``cache.{i}.key`` and ``cache.{i}.value``
+    [B, C, num_kv_heads * head_dim], which are updated in place. The cache of a layer with a window
+    W may have forgotten all but the last W - 1 tokens.
 
     Args:
         config, prefix, head_prefix, max_positions: see :func:`decoder_flow`.
@@ -278,7 +308,7 @@ def cached_decoder_flow(
     windows = sorted({layer.sliding_window for layer in config.layers if layer.sliding_window})
     for window in windows:
         flow.input(window_lengths(window), ["B"], "i64")
-    for index, layer in enumerate(config.layers):
+    for index, layer in config.cached_layers():
         width = layer.num_kv_heads * layer.head_dim
         for part in ("key", "value"):
             name = f"cache.{index}.{part}"
@@ -313,6 +343,19 @@ def _begin(flow: ModelFlow, config: DecoderConfig, prefix: str, max_positions: i
     flow.stage(EmbedStage(f"{prefix}embed_tokens.weight", (config.vocab_size, config.hidden_size)))
     if config.embed_scale is not None:
         flow.stage(ScaleStage(config.embed_scale, config.embed_scale_rounded))
+    if config.per_layer is not None:
+        layers = tuple(f"{prefix}layers.{index}" for index in range(len(config.layers)))
+        flow.stage(
+            PerLayerInputsStage(
+                f"{prefix}embed_tokens_per_layer.weight",
+                f"{prefix}per_layer_model_projection.weight",
+                f"{prefix}per_layer_projection_norm.weight",
+                layers,
+                config.per_layer.vocab_size,
+                config.per_layer.size,
+                config.norm_epsilon,
+            )
+        )
 
 
 def _end(flow: ModelFlow, config: DecoderConfig, prefix: str, head_prefix: str) -> ModelFlow:
@@ -344,18 +387,46 @@ def _layer(
     _add(line, layer)
 
     line.residual_save()
+    beside = layer.moe if layer.moe is not None and layer.moe.beside else None
+    if beside is not None:
+        line.residual_save("moe")
     if layer.parallel:
         line.stage(ResidualRecallStage("mlp"))
     _norm(line, config, prefix, layer.norms.before_mlp)
     line.stage(_mlp(layer, f"{prefix}.mlp"))
+    if beside is not None:
+        _experts_beside(line, config, layer, beside, prefix)
     _norm(line, config, prefix, layer.norms.after_mlp)
-    return _add(line, layer)
+    _add(line, layer)
+    if config.per_layer is not None:
+        gate, projection = (f"{prefix}.per_layer_{x}.weight" for x in ("input_gate", "projection"))
+        line.residual_save()
+        line.stage(PerLayerInputStage(prefix, gate, projection, layer.activation))
+        _norm(line, config, prefix, "post_per_layer_input_norm")
+        line.residual_add()
+    if layer.scalar:
+        line.stage(LayerScalarStage(f"{prefix}.layer_scalar"))
+    return line
+
+
+def _experts_beside(
+    line: StageList, config: DecoderConfig, layer: LayerConfig, moe: MoeConfig, prefix: str
+) -> None:
+    """Adds what experts make of the residual to what the feed-forward block makes of it."""
+    gate_up, down = f"{prefix}.experts.gate_up_proj", f"{prefix}.experts.down_proj"
+    experts = Experts(gate_up, gate_up, down, moe.experts, moe.intermediate_size, layer.activation)
+    norm = f"{prefix}.pre_feedforward_layernorm_2.weight"
+    _norm(line, config, prefix, "post_feedforward_layernorm_1")
+    line.residual_save("mlp").stage(ResidualRecallStage("moe"))
+    line.stage(GemmaMoeStage(f"{prefix}.router", norm, experts, moe.top_k, config.norm_epsilon))
+    _norm(line, config, prefix, "post_feedforward_layernorm_2")
+    line.residual_add("mlp")
 
 
 def _mlp(layer: LayerConfig, prefix: str) -> Stage:
     up, down = f"{prefix}.up_proj.weight", f"{prefix}.down_proj.weight"
     options = layer.activation, layer.mlp_bias, layer.intermediate_size
-    if layer.moe is not None:
+    if layer.moe is not None and not layer.moe.beside:
         moe, own = layer.moe, f"{prefix}.experts"
         gate, up, down = (f"{own}.{name}_proj.weight" for name in ("gate", "up", "down"))
         experts = Experts(gate, up, down, moe.experts, moe.intermediate_size, layer.activation)
@@ -409,6 +480,10 @@ def attention_spec(
     )
     if layer.qkv_bias:
         spec = spec.with_hf_bias()
+    if layer.kv_layer is not None:
+        source = f"{prefix.rpartition('.')[0]}.{layer.kv_layer}.self_attn"
+        k_key, v_key = f"{source}.k_proj.weight", f"{source}.v_proj.weight"
+        spec = replace(spec, k_key=k_key, v_key=v_key, shares_kv=True)
 
     def norm(key: str | None) -> HeadNorm:
         offset = 0.0 if key is None else config.norm_offset

@@ -13,8 +13,13 @@ from rlx.flow.stages.linear import LinearStage
 from rlx.flow.stages.lm_head import LmHeadStage
 from rlx.flow.stages.logit_softcap import LogitSoftcapStage
 from rlx.flow.stages.mlp import GatedMlpStage, GeGluStage, MlpStage, SwiGluStage
-from rlx.flow.stages.moe import Experts, MoeStage
+from rlx.flow.stages.moe import Experts, GemmaMoeStage, MoeStage
 from rlx.flow.stages.output import OutputStage
+from rlx.flow.stages.per_layer import (
+    LayerScalarStage,
+    PerLayerInputsStage,
+    PerLayerInputStage,
+)
 from rlx.flow.stages.residual import (
     ResidualAddStage,
     ResidualRecallStage,
@@ -36,8 +41,10 @@ __all__ = [
     "GatedMlpStage",
     "GeGluStage",
     "GemmaKvTapStage",
+    "GemmaMoeStage",
     "HeadNorm",
     "LayerNormStage",
+    "LayerScalarStage",
     "LinearStage",
     "LmHeadStage",
     "LogitSoftcapStage",
@@ -45,6 +52,8 @@ __all__ = [
     "MoeStage",
     "NamedRopeTablesStage",
     "OutputStage",
+    "PerLayerInputStage",
+    "PerLayerInputsStage",
     "PositionsStage",
     "ResidualAddStage",
     "ResidualRecallStage",

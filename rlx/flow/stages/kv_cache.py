@@ -8,7 +8,7 @@ from rlx.dialects.embedding import embedding
 from rlx.dialects.kv_append import kv_append
 from rlx.dialects.types import is_id
 from rlx.flow.context import FlowContext, FlowValue
-from rlx.flow.stages.self_attn_prefill import SelfAttnPrefillSpec, project_all
+from rlx.flow.stages.self_attn_prefill import SelfAttnPrefillSpec, keep_kv, project_all
 from rlx.host import arith, ir, linalg
 
 __all__ = ["CacheLengthsStage", "SelectRowsStage", "SelfAttnCachedStage"]
@@ -70,7 +70,8 @@ class SelfAttnCachedStage:
 
     Attributes:
         spec: the attention block.
-        cache: prefix of the inputs, such as ``"cache.3"``.
+        cache: prefix of the inputs, such as ``"cache.3"``; not read where the spec shares keys and
+            values with an earlier block.
         lengths: the input that says how many rows of the cache are in use.
     """
 
@@ -93,11 +94,13 @@ class SelfAttnCachedStage:
             )
         if spec.mask.keep or spec.mask.add:
             raise ctx.error(f"expects a mask without inputs, but got {spec.mask}")
-        keys = self._append(ctx, "key", key, lengths)
-        values = self._append(ctx, "value", values, lengths)
+        if not spec.shares_kv:
+            key = self._append(ctx, "key", key, lengths)
+            values = self._append(ctx, "value", values, lengths)
+            keep_kv(ctx, spec, key, values)
         attended = attention(
             query,
-            keys,
+            key,
             values,
             None,
             grown.value,

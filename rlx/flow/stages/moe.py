@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from rlx.dialects import emit
 from rlx.dialects.glu import glu
 from rlx.dialects.matmul import matmul
+from rlx.dialects.rms_norm import rms_norm
 from rlx.dialects.types import accumulator_type
 from rlx.flow.context import FlowContext, FlowValue
+from rlx.flow.elementwise import scale
 from rlx.flow.stages.linear import linear
 from rlx.host import arith, ir, linalg, math, scf, tensor
 
-__all__ = ["Experts", "MoeStage", "choose_experts", "run_experts"]
+__all__ = ["Experts", "GemmaMoeStage", "MoeStage", "choose_experts", "run_experts"]
 
 
 @dataclass(frozen=True)
@@ -195,3 +197,51 @@ class MoeStage:
 
     def place(self) -> str:
         return self.router_key
+
+
+@dataclass(frozen=True)
+class GemmaMoeStage:
+    """The experts of Gemma 4: router and experts norm what flows each in their own way.
+
+    Attributes:
+        prefix: what the names of the router's weights start with: ``scale`` [hidden],
+            ``proj.weight`` [experts, hidden] and ``per_expert_scale`` [experts].
+        norm_key: weight [hidden] of the norm of what experts read.
+        experts: the experts.
+        top_k: how many of them a row uses.
+        epsilon: of both norms.
+    """
+
+    prefix: str
+    norm_key: str
+    experts: Experts
+    top_k: int
+    epsilon: float
+
+    def emit(self, ctx: FlowContext, value: FlowValue | None) -> FlowValue:
+        hidden = ctx.need(value)
+        x, width, count = hidden.value, hidden.shape[-1], self.experts.count
+        if not 1 <= self.top_k <= count:
+            raise ctx.error(f"expects top_k from 1 to the {count} experts, but got {self.top_k}")
+        router = rms_norm(x, ctx.param(f"{self.prefix}.scale", [width]), epsilon=self.epsilon)
+        router = scale(router, x.type.shape[-1] ** -0.5, rounded=False)
+        scores = linear(ctx, router, f"{self.prefix}.proj.weight", out_features=count)
+        shares = choose_experts(scores, self.top_k, normalize=True)
+        shares = _times(shares, ctx.param(f"{self.prefix}.per_expert_scale", [count]))
+        normed = rms_norm(x, ctx.param(self.norm_key, [width]), epsilon=self.epsilon)
+        return FlowValue(run_experts(ctx, self.experts, normed, shares))
+
+    def place(self) -> str:
+        return self.prefix
+
+
+def _times(shares: ir.Value, factors: ir.Value) -> ir.Value:
+    """``shares`` [..., experts] times ``factors`` [experts]."""
+    wide, axes = shares.type.element_type, emit.axes(shares.type.rank)
+    return emit.generic(
+        [shares, factors],
+        emit.empty(emit.sizes(shares), wide),
+        [axes, axes[-1:], axes],
+        "p" * len(axes),
+        lambda x, y, _: arith.mulf(x, emit.convert(y, wide)),
+    )

@@ -53,6 +53,7 @@ class SelfAttnPrefillSpec:
         pairing: which dims RoPE pairs, as in `rlx.rope`.
         q_bias, k_bias, v_bias: keys of projection biases; None for none.
         q_norm, k_norm, v_norm: norms before RoPE; None for none.
+        shares_kv: whether keys and values are those of the earlier block with the same ``k_key``.
     """
 
     q_key: str
@@ -74,6 +75,7 @@ class SelfAttnPrefillSpec:
     q_norm: HeadNorm | None = None
     k_norm: HeadNorm | None = None
     v_norm: HeadNorm | None = None
+    shares_kv: bool = False
 
     @staticmethod
     def hf_layer(
@@ -233,6 +235,10 @@ def project_all(
     # Missing tables are reported before missing weights.
     tables = find_rope(ctx, spec)
     q_weight = projection_weight(ctx, spec, spec.q_key, "num_heads", width)
+    if spec.shares_kv:
+        query = project(ctx, x, q_weight, spec.q_bias)
+        query = rotate(ctx, spec, normalize(ctx, spec, query, spec.q_norm), tables)
+        return query, *recall_kv(ctx, spec)
     k_weight = projection_weight(ctx, spec, spec.k_key, "num_kv_heads", width)
     v_weight = k_weight
     if not spec.k_eq_v:
@@ -244,6 +250,22 @@ def project_all(
     query = rotate(ctx, spec, normalize(ctx, spec, query, spec.q_norm), tables)
     key = rotate(ctx, spec, normalize(ctx, spec, raw_key, spec.k_norm), tables)
     return query, key, values
+
+
+def keep_kv(ctx: FlowContext, spec: SelfAttnPrefillSpec, key: ir.Value, values: ir.Value) -> None:
+    """Keeps what attention reads for later blocks that share it."""
+    ctx.state.named[f"{spec.k_key}.key"] = FlowValue(key)
+    ctx.state.named[f"{spec.k_key}.value"] = FlowValue(values)
+
+
+def recall_kv(ctx: FlowContext, spec: SelfAttnPrefillSpec) -> tuple[ir.Value, ir.Value]:
+    """The keys and values that another block kept."""
+    found = [ctx.state.named.get(f"{spec.k_key}.{part}") for part in ("key", "value")]
+    if found[0] is None or found[1] is None:
+        raise ctx.error(
+            f"shares keys and values of '{spec.k_key}', but no earlier stage has made them"
+        )
+    return found[0].value, found[1].value
 
 
 def repeat_kv(value: ir.Value, heads: int, head_dim: int, group: int) -> ir.Value:
@@ -292,6 +314,7 @@ class SelfAttnPrefillStage:
     def emit(self, ctx: FlowContext, value: FlowValue | None) -> FlowValue:
         spec = self.spec
         query, key, values = project_all(ctx, spec, value)
+        keep_kv(ctx, spec, key, values)
         group = spec.num_heads // spec.num_kv_heads
         key = repeat_kv(key, spec.num_kv_heads, spec.head_dim, group)
         values = repeat_kv(values, spec.num_kv_heads, spec.head_dim, group)
