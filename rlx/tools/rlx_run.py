@@ -29,7 +29,10 @@ examples:
   rlx-run model.mlir --input x=x.npy --output out
   rlx-run examples/tiny-gemma3 --emit=fused    look at the IR of a stage
 
-environment: see docs/Environment.md
+environment:
+  RLX_MLIR         which MLIR bindings to use: mlir or torch_mlir
+  RLX_CACHE_DIR    where compiled code is kept (default ~/.cache/rlx)
+  RLX_CACHE_SIZE   its limit in MiB (default 1024)
 """
 
 
