@@ -36,7 +36,8 @@ ROOMS = {
         "runtime",
         "fingerprint",
     },
-    "models": {*FOUNDATION, "flow", "runtime", "compiler"},
+    "encoder": {*FOUNDATION, "flow", "runtime", "compiler"},
+    "models": {*FOUNDATION, "flow", "runtime", "compiler", "encoder"},
     "fingerprint": {"host", "registry"},
     "tools": None,  # everything
 }
