@@ -325,7 +325,7 @@ def _run(
     op: ir.Operation,
     found: Diagnostics,
     verify: bool,
-) -> Exception | None:
+) -> BaseException | None:
     """Runs one pass on one op. What goes wrong is added to ``found``; a cause is returned."""
     try:
         run(op)
@@ -335,7 +335,7 @@ def _run(
         emit("error", failure.where, str(failure), failure.notes)
     except ir.MLIRError as error:
         found.add_mlir_error(error, f"pass '{leaf.name}' failed without a message")
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         emit("error", op, f"pass '{leaf.name}' raised {type(error).__name__}: {error}")
         return error
     return None

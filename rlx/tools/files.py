@@ -74,7 +74,9 @@ def _write_stdout(data: bytes) -> None:
         raise FileError("cannot write to stdout: it is closed")
     try:
         if hasattr(sys.stdout, "buffer"):
-            sys.stdout.buffer.write(data)
+            rest = memoryview(data)
+            while rest:  # without a buffer (python -u) a pipe may take a part only
+                rest = rest[sys.stdout.buffer.write(rest) or 0 :]
         else:  # something that only takes text stands in its place
             sys.stdout.write(data.decode(errors="replace"))
         sys.stdout.flush()

@@ -19,7 +19,7 @@ def render(diagnostic: Diagnostic, name: str, source: bytes, notes: bool = True)
     text = _head(diagnostic, name)
     if diagnostic.position and diagnostic.position[0] in ("-", name):
         text += _excerpt(source, *diagnostic.position[1:])
-    if within := re.match(r'"([^"]+)"(?:\(|$)', diagnostic.location):
+    if within := re.match(r'"([^"]+)"\(', diagnostic.location):
         text += f'note: in "{within[1]}"\n'
     if notes:
         text += "".join(render(note, name, source) for note in diagnostic.notes)
@@ -31,7 +31,7 @@ def _head(diagnostic: Diagnostic, name: str) -> str:
     if diagnostic.position:
         file, line, column = diagnostic.position
         return f"{name if file == '-' else file}:{line}:{column}: {what}"
-    return f"loc({diagnostic.location}): {what}" if diagnostic.location else f"<unknown>:0: {what}"
+    return f"{diagnostic.location or '<unknown>:0'}: {what}"
 
 
 def _excerpt(source: bytes, line: int, column: int) -> str:
