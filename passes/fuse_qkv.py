@@ -1,7 +1,7 @@
 """`rlx-fuse-qkv`: projections of one input as a single matrix product."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from rlx.diagnostics import remark
 from rlx.dialects import emit
@@ -11,6 +11,7 @@ from rlx.dialects.types import is_static, with_dim
 from rlx.host import func, ir
 from rlx.options import option
 from rlx.passes.base import Pass, walk
+from rlx.passes.functions import is_public
 
 __all__ = ["FuseQkv"]
 
@@ -44,8 +45,11 @@ class FuseQkv(Pass):
     stand in the program. A product that is computed twice is computed once first.
 
     A weight takes part if it is an argument with `rlx.param` and `rlx.name`, has a static shape,
-    and all its uses are products with that one input. Only the argument list of a public function
-    that nothing in the module calls can change; for others a remark says so.
+    and all its uses are products with that one input. Arguments of a private function count if all
+    its callers pass such arguments of theirs, to it alone: layers of a model that share a function
+    pack their own parameters each. Only the argument lists of public functions that nothing in the
+    module refers to can change, and of private ones that only those call; for others a remark says
+    so.
     """
 
     name = "rlx-fuse-qkv"
@@ -53,30 +57,93 @@ class FuseQkv(Pass):
     min_matmuls: int = option(2, "fuse groups of at least this many products")
 
     def run(self, op: ir.Operation) -> None:
+        calls = _Calls(op)
         for function in list(walk(op, "func.func")):
             if not function.is_external:
-                _deduplicate(function)
-                groups = [g for g in _groups(function) if len(g) >= max(self.min_matmuls, 2)]
-                if groups and _may_change(function):
+                _deduplicate(calls, function)
+                groups = [g for g in _groups(calls, function) if len(g) >= max(self.min_matmuls, 2)]
+                if groups and calls.may_change(function):
                     with function.location:
-                        _pack(function, groups)
+                        _pack(calls, function, groups)
 
 
-def _projections(function: func.FuncOp) -> list[MatmulOp]:
+class _Calls:
+    """Who calls which function, and which functions are mentioned otherwise."""
+
+    def __init__(self, op: ir.Operation):
+        module = op
+        while module.parent is not None:
+            module = module.parent.operation
+        self._of: dict[str, list[ir.Operation]] = {}
+        self._mentioned: set[str] = set()
+        for found in walk(module):
+            for key in found.attributes:
+                symbols = set(_symbols(found.attributes[key]))
+                if found.operation.name == "func.call" and key == "callee":
+                    for name in symbols:
+                        self._of.setdefault(name, []).append(found.operation)
+                else:
+                    self._mentioned |= symbols
+
+    def of(self, function: func.FuncOp) -> list[ir.Operation]:
+        return self._of.get(function.name.value, [])
+
+    def origins(self, function: func.FuncOp, number: int) -> list[tuple[func.FuncOp, int]]:
+        """The arguments of public functions that an argument stands for; none if it may be else."""
+        if is_public(function):
+            return [(function, number)]
+        found = []
+        for call in self.of(function):
+            value, caller = call.operands[number], _function_around(call)
+            if caller is None or not is_public(caller) or not _is_argument(caller, value):
+                return []
+            found.append((caller, value.arg_number))
+        return found
+
+    def is_parameter(self, function: func.FuncOp, value: ir.Value) -> bool:
+        if not _is_argument(function, value):
+            return False
+        origins = self.origins(function, value.arg_number)
+        return bool(origins) and all(PARAM in _attributes(f, n) for f, n in origins)
+
+    def may_change(self, function: func.FuncOp) -> bool:
+        """Whether the argument list of ``function`` is nobody else's business."""
+        name = function.name.value
+        problem = ""
+        if name in self._mentioned or (is_public(function) and self.of(function)):
+            problem = f"the module refers to @{name}"
+        for call in [] if is_public(function) else self.of(function):
+            caller = _function_around(call)
+            above = caller.name.value if caller is not None else ""
+            if above in self._of or above in self._mentioned:
+                problem = problem or f"the module refers to @{above}, which calls @{name}"
+        if problem:
+            remark(function, f"projections stay on their own: {problem}")
+        return not problem
+
+    def replace(self, old: ir.Operation, new: ir.Operation) -> None:
+        for calls in self._of.values():
+            if old in calls:
+                calls[calls.index(old)] = new
+
+
+def _function_around(op: ir.Operation) -> func.FuncOp | None:
+    """The function that ``op`` is in the body of, and in no op inside of it."""
+    parent = op.parent
+    return parent.opview if parent is not None and parent.name == "func.func" else None
+
+
+def _projections(calls: _Calls, function: func.FuncOp) -> list[MatmulOp]:
     """The products with parameters, at the top level of the function."""
     return [
         op
         for op in function.regions[0].blocks[0].operations
-        if isinstance(op, MatmulOp) and _is_parameter(function, op.weight)
+        if isinstance(op, MatmulOp) and calls.is_parameter(function, op.weight)
     ]
 
 
-def _is_parameter(function: func.FuncOp, value: ir.Value) -> bool:
-    return (
-        isinstance(value, ir.BlockArgument)
-        and value.owner == function.regions[0].blocks[0]
-        and PARAM in _attributes(function, value.arg_number)
-    )
+def _is_argument(function: func.FuncOp, value: ir.Value) -> bool:
+    return isinstance(value, ir.BlockArgument) and value.owner == function.regions[0].blocks[0]
 
 
 def _attributes(function: func.FuncOp, number: int) -> dict[str, ir.Attribute]:
@@ -86,10 +153,10 @@ def _attributes(function: func.FuncOp, number: int) -> dict[str, ir.Attribute]:
     return {attributes[i].name: attributes[i].attr for i in range(len(attributes))}
 
 
-def _deduplicate(function: func.FuncOp) -> None:
+def _deduplicate(calls: _Calls, function: func.FuncOp) -> None:
     """Computes equal products of the same input and parameter once."""
     seen: dict[tuple, MatmulOp] = {}
-    for op in _projections(function):
+    for op in _projections(calls, function):
         key = (op.input, op.weight, op.transpose_weight, str(op.results[0].type))
         if key in seen:
             op.results[0].replace_all_uses_with(seen[key].results[0])
@@ -98,13 +165,13 @@ def _deduplicate(function: func.FuncOp) -> None:
             seen[key] = op
 
 
-def _groups(function: func.FuncOp) -> list[list[MatmulOp]]:
+def _groups(calls: _Calls, function: func.FuncOp) -> list[list[MatmulOp]]:
     """Products that can be one, in program order."""
     groups: dict[tuple, list[MatmulOp]] = {}
-    projections = _projections(function)
+    projections = _projections(calls, function)
     inputs = [op.input for op in projections]
     for op in projections:
-        problem = _problem(function, op)
+        problem = _problem(calls, function, op)
         if problem:
             if inputs.count(op.input) > 1:
                 remark(op, f"projection stays on its own: {problem}")
@@ -114,7 +181,7 @@ def _groups(function: func.FuncOp) -> list[list[MatmulOp]]:
     return list(groups.values())
 
 
-def _problem(function: func.FuncOp, op: MatmulOp) -> str:
+def _problem(calls: _Calls, function: func.FuncOp, op: MatmulOp) -> str:
     """Why the weight of ``op`` cannot become a part of another; empty when it can."""
     weight = op.weight
     if not all(map(is_static, weight.type.shape)):
@@ -129,7 +196,17 @@ def _problem(function: func.FuncOp, op: MatmulOp) -> str:
             return "its weight is also used with another input"
         if user.operation != op.operation:
             return "its weight is also used in another product"
-    attributes = _attributes(function, weight.arg_number)
+    for origin, number in calls.origins(function, weight.arg_number):
+        uses = list(origin.regions[0].blocks[0].arguments[number].uses)
+        if not is_public(function) and len(uses) > 1:
+            return "its weight is also used by a caller"
+        if problem := _declaration_problem(_attributes(origin, number), op):
+            return problem
+    return ""
+
+
+def _declaration_problem(attributes: dict[str, ir.Attribute], op: MatmulOp) -> str:
+    """What is wrong with the attributes of a parameter."""
     if NAME not in attributes:
         return "its weight has no rlx.name"
     strange = sorted(attributes.keys() - {NAME, PARAM, PARTS, PARTS_AXIS})
@@ -141,53 +218,98 @@ def _problem(function: func.FuncOp, op: MatmulOp) -> str:
     return ""
 
 
-def _may_change(function: func.FuncOp) -> bool:
-    """Whether the argument list of ``function`` is nobody else's business."""
-    name = function.name.value
-    if "sym_visibility" in function.attributes and function.visibility.value != "public":
-        remark(function, f"projections stay on their own: @{name} is not public")
-        return False
-    module = function.operation
-    while module.parent is not None:
-        module = module.parent.operation
-    if any(_mentions(op.attributes[key], name) for op in walk(module) for key in op.attributes):
-        remark(function, f"projections stay on their own: the module refers to @{name}")
-        return False
-    return True
-
-
-def _mentions(attribute: ir.Attribute, name: str) -> bool:
-    """Whether an attribute refers to a symbol."""
+def _symbols(attribute: ir.Attribute) -> Iterator[str]:
+    """The symbols that an attribute refers to."""
     if isinstance(attribute, ir.FlatSymbolRefAttr):
-        return attribute.value == name
-    if isinstance(attribute, ir.SymbolRefAttr):
-        return name in attribute.value
-    if isinstance(attribute, ir.ArrayAttr):
-        return any(_mentions(each, name) for each in attribute)
-    if isinstance(attribute, ir.DictAttr):
-        return any(_mentions(attribute[i].attr, name) for i in range(len(attribute)))
-    return False
+        yield attribute.value
+    elif isinstance(attribute, ir.SymbolRefAttr):
+        yield from attribute.value
+    elif isinstance(attribute, ir.ArrayAttr):
+        for each in attribute:
+            yield from _symbols(each)
+    elif isinstance(attribute, ir.DictAttr):
+        for i in range(len(attribute)):
+            yield from _symbols(attribute[i].attr)
 
 
-def _pack(function: func.FuncOp, groups: Sequence[Sequence[MatmulOp]]) -> None:
+@dataclass(frozen=True)
+class _Packed:
+    """Arguments that become one.
+
+    Attributes:
+        numbers: which, in the order of the parts.
+        type: of the one.
+        axis: along which the parts follow each other.
+    """
+
+    numbers: tuple[int, ...]
+    type: ir.Type
+    axis: int
+
+
+def _pack(calls: _Calls, function: func.FuncOp, groups: Sequence[Sequence[MatmulOp]]) -> None:
     """Gives every group one weight, and one product that is cut into those of the group."""
+    packed = [_packed(group) for group in groups]
+
+    def rewrite(weights: Sequence[ir.Value]) -> None:
+        for group, weight in zip(groups, weights, strict=True):
+            _replace(group, weight)
+
+    _change_arguments(function, packed, rewrite)
+    for call in [] if is_public(function) else list(calls.of(function)):
+        _pack_call(calls, call, packed)
+
+
+def _pack_call(calls: _Calls, call: ir.Operation, packed: Sequence[_Packed]) -> None:
+    """Packs parameters of the caller as those of the function that it calls have been."""
+    operands = list(call.operands)
+    own = [replace(p, numbers=tuple(operands[n].arg_number for n in p.numbers)) for p in packed]
+    caller = _function_around(call)
+
+    def rewrite(weights: Sequence[ir.Value]) -> None:
+        first = {min(p.numbers): weight for p, weight in zip(packed, weights, strict=True)}
+        gone = {number for p in packed for number in p.numbers}
+        passed = [
+            first.get(number, operand)
+            for number, operand in enumerate(call.operands)
+            if number in first or number not in gone
+        ]
+        with ir.InsertionPoint(call), call.location:
+            new = ir.Operation.create(
+                call.name,
+                results=[result.type for result in call.results],
+                operands=passed,
+                attributes={key: call.attributes[key] for key in call.attributes},
+            )
+        for before, after in zip(call.results, new.results, strict=True):
+            before.replace_all_uses_with(after)
+        calls.replace(call, new.operation)
+        call.erase()
+
+    with call.location:
+        _change_arguments(caller, own, rewrite)
+
+
+def _change_arguments(
+    function: func.FuncOp,
+    packed: Sequence[_Packed],
+    rewrite: Callable[[Sequence[ir.Value]], None],
+) -> None:
+    """Packs arguments; ``rewrite`` gets the new ones and removes all uses of their parts."""
     block = function.regions[0].blocks[0]
-    group_of = {op.weight.arg_number: group for group in groups for op in group}
-    packed: dict[int, ir.BlockArgument] = {}
+    group_of = {number: each for each in packed for number in each.numbers}
+    new: dict[_Packed, ir.Value] = {}
     attributes: list[ir.Attribute] = []
     old = list(block.arguments)
     for number, argument in enumerate(old):
-        if number not in group_of:
-            new = block.add_argument(argument.type, argument.location)
-            argument.replace_all_uses_with(new)
+        group = group_of.get(number)
+        if group is None:
+            argument.replace_all_uses_with(block.add_argument(argument.type, argument.location))
             attributes.append(ir.DictAttr.get(_attributes(function, number)))
-            continue
-        group = group_of[number]
-        if id(group) not in packed:
-            packed[id(group)] = block.add_argument(_packed_type(group), argument.location)
+        elif group not in new:
+            new[group] = block.add_argument(group.type, argument.location)
             attributes.append(_packed_attributes(function, group))
-    for group in groups:
-        _replace(group, packed[id(group)])
+    rewrite([new[each] for each in packed])
     for _ in old:
         block.erase_argument(0)
     type = ir.FunctionType.get([a.type for a in block.arguments], function.type.results)
@@ -199,23 +321,25 @@ def _widths(group: Sequence[MatmulOp]) -> list[int]:
     return [op.weight.type.shape[0 if op.transpose_weight else 1] for op in group]
 
 
-def _packed_type(group: Sequence[MatmulOp]) -> ir.Type:
-    weight = group[0].weight.type
-    return with_dim(weight, 0 if group[0].transpose_weight else 1, sum(_widths(group)))
-
-
-def _packed_attributes(function: func.FuncOp, group: Sequence[MatmulOp]) -> ir.Attribute:
-    parts: list[ir.Attribute] = []
-    for op in group:
-        attributes = _attributes(function, op.weight.arg_number)
-        parts += attributes.get(PARTS, [attributes[NAME]])
+def _packed(group: Sequence[MatmulOp]) -> _Packed:
     axis = 0 if group[0].transpose_weight else 1
+    type = with_dim(group[0].weight.type, axis, sum(_widths(group)))
+    return _Packed(tuple(op.weight.arg_number for op in group), type, axis)
+
+
+def _packed_attributes(function: func.FuncOp, packed: _Packed) -> ir.Attribute:
+    if not is_public(function):
+        return ir.DictAttr.get({})
+    parts: list[ir.Attribute] = []
+    for number in packed.numbers:
+        attributes = _attributes(function, number)
+        parts += attributes.get(PARTS, [attributes[NAME]])
     return ir.DictAttr.get(
         {
             NAME: ir.StringAttr.get("+".join(ir.StringAttr(part).value for part in parts)),
             PARAM: ir.UnitAttr.get(),
             PARTS: ir.ArrayAttr.get(parts),
-            PARTS_AXIS: ir.IntegerAttr.get(ir.IntegerType.get_signless(64), axis),
+            PARTS_AXIS: ir.IntegerAttr.get(ir.IntegerType.get_signless(64), packed.axis),
         }
     )
 

@@ -93,9 +93,79 @@ func.func @other_axis(%x: tensor<1x?x8xf32>, %q: tensor<8x8xf32> {rlx.param, rlx
 
 // -----
 
-// expected-remark @+1 {{projections stay on their own: @not_public is not public}}
-func.func private @not_public(%x: tensor<1x?x8xf32>, %q: tensor<8x8xf32> {rlx.param, rlx.name = "q"}, %k: tensor<4x8xf32> {rlx.param, rlx.name = "k"})
+// What a private function is given may be anything, whatever its arguments say.
+func.func private @not_called(%x: tensor<1x?x8xf32>, %q: tensor<8x8xf32> {rlx.param, rlx.name = "q"}, %k: tensor<4x8xf32> {rlx.param, rlx.name = "k"})
     -> (tensor<1x?x8xf32>, tensor<1x?x4xf32>) {
+  %0 = "rlx.matmul"(%x, %q) {transpose_weight = true} : (tensor<1x?x8xf32>, tensor<8x8xf32>) -> tensor<1x?x8xf32>
+  %1 = "rlx.matmul"(%x, %k) {transpose_weight = true} : (tensor<1x?x8xf32>, tensor<4x8xf32>) -> tensor<1x?x4xf32>
+  return %0, %1 : tensor<1x?x8xf32>, tensor<1x?x4xf32>
+}
+
+// -----
+
+// One of the callers passes something else.
+func.func @good(%x: tensor<1x?x8xf32>, %q: tensor<8x8xf32> {rlx.param, rlx.name = "q"}, %k: tensor<4x8xf32> {rlx.param, rlx.name = "k"}) -> (tensor<1x?x8xf32>, tensor<1x?x4xf32>) {
+  %0:2 = call @layer(%x, %q, %k) : (tensor<1x?x8xf32>, tensor<8x8xf32>, tensor<4x8xf32>) -> (tensor<1x?x8xf32>, tensor<1x?x4xf32>)
+  return %0#0, %0#1 : tensor<1x?x8xf32>, tensor<1x?x4xf32>
+}
+
+func.func @bad(%x: tensor<1x?x8xf32>, %q: tensor<8x8xf32> {rlx.param, rlx.name = "q"}, %k: tensor<4x8xf32>) -> (tensor<1x?x8xf32>, tensor<1x?x4xf32>) {
+  %0:2 = call @layer(%x, %q, %k) : (tensor<1x?x8xf32>, tensor<8x8xf32>, tensor<4x8xf32>) -> (tensor<1x?x8xf32>, tensor<1x?x4xf32>)
+  return %0#0, %0#1 : tensor<1x?x8xf32>, tensor<1x?x4xf32>
+}
+
+func.func private @layer(%x: tensor<1x?x8xf32>, %q: tensor<8x8xf32>, %k: tensor<4x8xf32>) -> (tensor<1x?x8xf32>, tensor<1x?x4xf32>) {
+  %0 = "rlx.matmul"(%x, %q) {transpose_weight = true} : (tensor<1x?x8xf32>, tensor<8x8xf32>) -> tensor<1x?x8xf32>
+  %1 = "rlx.matmul"(%x, %k) {transpose_weight = true} : (tensor<1x?x8xf32>, tensor<4x8xf32>) -> tensor<1x?x4xf32>
+  return %0, %1 : tensor<1x?x8xf32>, tensor<1x?x4xf32>
+}
+
+// -----
+
+// Two layers have one weight, which must not be there twice.
+func.func @shares(%x: tensor<1x?x8xf32>, %q: tensor<8x8xf32> {rlx.param, rlx.name = "q"}, %k: tensor<8x8xf32> {rlx.param, rlx.name = "k"}, %k1: tensor<8x8xf32> {rlx.param, rlx.name = "k1"}) -> (tensor<1x?x8xf32>, tensor<1x?x8xf32>) {
+  %0:2 = call @layer(%x, %q, %k) : (tensor<1x?x8xf32>, tensor<8x8xf32>, tensor<8x8xf32>) -> (tensor<1x?x8xf32>, tensor<1x?x8xf32>)
+  %1:2 = call @layer(%0#0, %q, %k1) : (tensor<1x?x8xf32>, tensor<8x8xf32>, tensor<8x8xf32>) -> (tensor<1x?x8xf32>, tensor<1x?x8xf32>)
+  return %1#0, %1#1 : tensor<1x?x8xf32>, tensor<1x?x8xf32>
+}
+
+func.func private @layer(%x: tensor<1x?x8xf32>, %q: tensor<8x8xf32>, %k: tensor<8x8xf32>) -> (tensor<1x?x8xf32>, tensor<1x?x8xf32>) {
+  // expected-remark @+1 {{projection stays on its own: its weight is also used by a caller}}
+  %0 = "rlx.matmul"(%x, %q) {transpose_weight = true} : (tensor<1x?x8xf32>, tensor<8x8xf32>) -> tensor<1x?x8xf32>
+  %1 = "rlx.matmul"(%x, %k) {transpose_weight = true} : (tensor<1x?x8xf32>, tensor<8x8xf32>) -> tensor<1x?x8xf32>
+  return %0, %1 : tensor<1x?x8xf32>, tensor<1x?x8xf32>
+}
+
+// -----
+
+// The name is missing where it matters, in the caller.
+func.func @no_name(%x: tensor<1x?x8xf32>, %q: tensor<8x8xf32> {rlx.param}, %k: tensor<4x8xf32> {rlx.param, rlx.name = "k"}) -> (tensor<1x?x8xf32>, tensor<1x?x4xf32>) {
+  %0:2 = call @layer(%x, %q, %k) : (tensor<1x?x8xf32>, tensor<8x8xf32>, tensor<4x8xf32>) -> (tensor<1x?x8xf32>, tensor<1x?x4xf32>)
+  return %0#0, %0#1 : tensor<1x?x8xf32>, tensor<1x?x4xf32>
+}
+
+func.func private @layer(%x: tensor<1x?x8xf32>, %q: tensor<8x8xf32>, %k: tensor<4x8xf32>) -> (tensor<1x?x8xf32>, tensor<1x?x4xf32>) {
+  // expected-remark @+1 {{projection stays on its own: its weight has no rlx.name}}
+  %0 = "rlx.matmul"(%x, %q) {transpose_weight = true} : (tensor<1x?x8xf32>, tensor<8x8xf32>) -> tensor<1x?x8xf32>
+  %1 = "rlx.matmul"(%x, %k) {transpose_weight = true} : (tensor<1x?x8xf32>, tensor<4x8xf32>) -> tensor<1x?x4xf32>
+  return %0, %1 : tensor<1x?x8xf32>, tensor<1x?x4xf32>
+}
+
+// -----
+
+// The caller is called itself.
+func.func @outer(%x: tensor<1x?x8xf32>, %q: tensor<8x8xf32>, %k: tensor<4x8xf32>) -> (tensor<1x?x8xf32>, tensor<1x?x4xf32>) {
+  %0:2 = call @middle(%x, %q, %k) : (tensor<1x?x8xf32>, tensor<8x8xf32>, tensor<4x8xf32>) -> (tensor<1x?x8xf32>, tensor<1x?x4xf32>)
+  return %0#0, %0#1 : tensor<1x?x8xf32>, tensor<1x?x4xf32>
+}
+
+func.func @middle(%x: tensor<1x?x8xf32>, %q: tensor<8x8xf32> {rlx.param, rlx.name = "q"}, %k: tensor<4x8xf32> {rlx.param, rlx.name = "k"}) -> (tensor<1x?x8xf32>, tensor<1x?x4xf32>) {
+  %0:2 = call @layer(%x, %q, %k) : (tensor<1x?x8xf32>, tensor<8x8xf32>, tensor<4x8xf32>) -> (tensor<1x?x8xf32>, tensor<1x?x4xf32>)
+  return %0#0, %0#1 : tensor<1x?x8xf32>, tensor<1x?x4xf32>
+}
+
+// expected-remark @+1 {{projections stay on their own: the module refers to @middle, which calls @layer}}
+func.func private @layer(%x: tensor<1x?x8xf32>, %q: tensor<8x8xf32>, %k: tensor<4x8xf32>) -> (tensor<1x?x8xf32>, tensor<1x?x4xf32>) {
   %0 = "rlx.matmul"(%x, %q) {transpose_weight = true} : (tensor<1x?x8xf32>, tensor<8x8xf32>) -> tensor<1x?x8xf32>
   %1 = "rlx.matmul"(%x, %k) {transpose_weight = true} : (tensor<1x?x8xf32>, tensor<4x8xf32>) -> tensor<1x?x4xf32>
   return %0, %1 : tensor<1x?x8xf32>, tensor<1x?x4xf32>

@@ -103,3 +103,32 @@ func.func @result_types(%x: tensor<2x8xbf16>, %q: tensor<8x8xbf16> {rlx.param, r
   %1 = "rlx.matmul"(%x, %k) {transpose_weight = true} : (tensor<2x8xbf16>, tensor<8x8xbf16>) -> tensor<2x8xbf16>
   return %0, %1 : tensor<?x8xbf16>, tensor<2x8xbf16>
 }
+
+// -----
+
+// Layers that share a function pack their own parameters each. Other arguments keep their order, and
+// so do the parts, which is that of the products.
+
+// CHECK-LABEL: func.func @layers
+// CHECK-SAME: %[[X:[^:]*]]: tensor<1x?x8xf32>,
+// CHECK-SAME: %[[W0:[^:]*]]: tensor<12x8xf32> {rlx.name = "0.q+0.k", rlx.param, rlx.parts = ["0.q", "0.k"], rlx.parts_axis = 0 : i64},
+// CHECK-SAME: %[[O0:[^:]*]]: tensor<4xf32> {rlx.name = "0.o", rlx.param},
+// CHECK-SAME: %[[O1:[^:]*]]: tensor<4xf32> {rlx.name = "1.o", rlx.param},
+// CHECK-SAME: %[[W1:[^:]*]]: tensor<12x8xf32> {rlx.name = "1.q+1.k", rlx.param, rlx.parts = ["1.q", "1.k"], rlx.parts_axis = 0 : i64}) ->
+// CHECK: %[[Y:.*]]:2 = call @layer(%[[W0]], %[[O0]], %[[X]])
+// CHECK: call @layer(%[[W1]], %[[O1]], %[[Y]]#0)
+// CHECK-LABEL: func.func private @layer
+// CHECK-SAME: (%[[W:[^:]*]]: tensor<12x8xf32>, %{{[^:]*}}: tensor<4xf32>, %[[Z:[^:]*]]: tensor<1x?x8xf32>)
+// CHECK: "rlx.matmul"(%[[Z]], %[[W]]) {transpose_weight = true}
+func.func @layers(%x: tensor<1x?x8xf32>, %k0: tensor<4x8xf32> {rlx.param, rlx.name = "0.k"}, %o0: tensor<4xf32> {rlx.param, rlx.name = "0.o"}, %q0: tensor<8x8xf32> {rlx.param, rlx.name = "0.q"},
+    %o1: tensor<4xf32> {rlx.param, rlx.name = "1.o"}, %q1: tensor<8x8xf32> {rlx.param, rlx.name = "1.q"}, %k1: tensor<4x8xf32> {rlx.param, rlx.name = "1.k"}) -> (tensor<1x?x8xf32>, tensor<1x?x4xf32>) {
+  %0:2 = call @layer(%k0, %o0, %q0, %x) : (tensor<4x8xf32>, tensor<4xf32>, tensor<8x8xf32>, tensor<1x?x8xf32>) -> (tensor<1x?x8xf32>, tensor<1x?x4xf32>)
+  %1:2 = call @layer(%k1, %o1, %q1, %0#0) : (tensor<4x8xf32>, tensor<4xf32>, tensor<8x8xf32>, tensor<1x?x8xf32>) -> (tensor<1x?x8xf32>, tensor<1x?x4xf32>)
+  return %1#0, %1#1 : tensor<1x?x8xf32>, tensor<1x?x4xf32>
+}
+
+func.func private @layer(%k: tensor<4x8xf32>, %o: tensor<4xf32>, %q: tensor<8x8xf32>, %x: tensor<1x?x8xf32>) -> (tensor<1x?x8xf32>, tensor<1x?x4xf32>) {
+  %0 = "rlx.matmul"(%x, %q) {transpose_weight = true} : (tensor<1x?x8xf32>, tensor<8x8xf32>) -> tensor<1x?x8xf32>
+  %1 = "rlx.matmul"(%x, %k) {transpose_weight = true} : (tensor<1x?x8xf32>, tensor<4x8xf32>) -> tensor<1x?x4xf32>
+  return %0, %1 : tensor<1x?x8xf32>, tensor<1x?x4xf32>
+}
