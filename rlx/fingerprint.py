@@ -29,7 +29,7 @@ def _own_files() -> list[Path]:
         for path in pending.pop().iterdir():
             if path.is_dir():
                 pending.append(path)
-            elif path.suffix == ".py":
+            elif path.suffix != ".pyc":
                 found.append(path)
     return found
 

@@ -84,6 +84,20 @@ def test_module_with_rlx_ops_of_a_foreign_context():
     np.testing.assert_array_equal(compile(module)(x, w), x @ w)
 
 
+def test_module_of_other_bindings():
+    """What a module of the other bindings in the same process offers."""
+
+    class Operation:
+        def get_asm(self, enable_debug_info):
+            return ADD
+
+    class Module:
+        operation = Operation()
+        body = None
+
+    np.testing.assert_array_equal(compile(Module())(X, Y), X + Y)
+
+
 class _Built:
     """What `rlx.flow.BuiltModel` looks like."""
 
