@@ -713,6 +713,70 @@ def test_loops_and_padding():
     np.testing.assert_array_equal(compiled(t, 3), np.pad(4 * t, ((1, 1), (1, 2))))
 
 
+def test_loops_of_other_kinds():
+    compiled = compile(
+        function(
+            "(%t: tensor<?x4xf32>, %n: index) -> (tensor<?x4xf32>, f32)",
+            """
+            %c0 = arith.constant 0 : index
+            %c1 = arith.constant 1 : index
+            %z = arith.constant 0.0 : f32
+            %d = tensor.dim %t, %c0 : tensor<?x4xf32>
+            %e = tensor.empty(%d) : tensor<?x4xf32>
+            %r = scf.forall (%i) in (%d) shared_outs(%o = %e) -> (tensor<?x4xf32>) {
+              %s = tensor.extract_slice %t[%i, 0] [1, 4] [1, 1]
+                : tensor<?x4xf32> to tensor<1x4xf32>
+              %x = arith.addf %s, %s : tensor<1x4xf32>
+              scf.forall.in_parallel {
+                tensor.parallel_insert_slice %x into %o[%i, 0] [1, 4] [1, 1]
+                  : tensor<1x4xf32> into tensor<?x4xf32>
+              }
+            }
+            %a = affine.for %i = 0 to %n iter_args(%b = %z) -> (f32) {
+              %j = arith.index_cast %i : index to i32
+              %f = arith.sitofp %j : i32 to f32
+              %s = arith.addf %b, %f : f32
+              affine.yield %s : f32
+            }
+            %p = scf.parallel (%i) = (%c0) to (%n) step (%c1) init (%a) -> f32 {
+              scf.reduce(%a : f32) {
+              ^bb0(%x: f32, %y: f32):
+                %q = arith.addf %x, %y : f32
+                scf.reduce.return %q : f32
+              }
+            }
+            return %r, %p : tensor<?x4xf32>, f32""",
+        )
+    )
+    t = np.arange(12, dtype=np.float32).reshape(3, 4)
+    doubled, total = compiled(t, 4)
+    np.testing.assert_array_equal(doubled, 2 * t)
+    assert total == 6 + 4 * 6
+
+
+def test_reshape_and_vectors():
+    compiled = compile(
+        function(
+            "(%t: tensor<16xf32>, %s: tensor<2xi64>) -> (tensor<?x?xf32>, tensor<16xf32>, f32)",
+            """
+            %c0 = arith.constant 0 : index
+            %z = arith.constant 0.0 : f32
+            %r = tensor.reshape %t(%s) : (tensor<16xf32>, tensor<2xi64>) -> tensor<?x?xf32>
+            %v = vector.transfer_read %t[%c0], %z : tensor<16xf32>, vector<16xf32>
+            %w = arith.addf %v, %v : vector<16xf32>
+            %e = tensor.empty() : tensor<16xf32>
+            %u = vector.transfer_write %w, %e[%c0] : vector<16xf32>, tensor<16xf32>
+            %m = vector.reduction <add>, %w : vector<16xf32> into f32
+            return %r, %u, %m : tensor<?x?xf32>, tensor<16xf32>, f32""",
+        )
+    )
+    t = np.arange(16, dtype=np.float32)
+    shaped, doubled, total = compiled(t, [2, 8])
+    np.testing.assert_array_equal(shaped, t.reshape(2, 8))
+    np.testing.assert_array_equal(doubled, 2 * t)
+    assert total == 240
+
+
 def test_resources():
     text = function(
         "() -> tensor<2xf32>",
