@@ -12,6 +12,7 @@ from rlx.compiler import compile
 from rlx.encoder import Encoder
 from rlx.flow import BuiltModel, CastWeights, ModelFlow, SafetensorsWeights, WeightSource
 from rlx.flow.errors import ConfigError, FlowError, WeightError
+from rlx.flow.gguf import GgufWeights
 from rlx.flow.layout import LayoutWeights
 from rlx.flow.recipes import (
     DecoderConfig,
@@ -57,10 +58,10 @@ def load_model(
     capacity: int | None = None,
     quantize: str | None = None,
 ) -> "Model | Encoder":
-    """Loads ``config.json`` and safetensors from a directory.
+    """Loads ``config.json`` and safetensors from a directory, or a GGUF file.
 
     Args:
-        directory: where they are.
+        directory: where they are, or a ``.gguf`` file.
         target: what to compile for, on first use.
         dtype: ``"f32"``, ``"bf16"`` or ``"f16"``, or a NumPy dtype: what weights are converted to
             and activations are stored in; by default what the configuration says, or else the
@@ -78,13 +79,15 @@ def load_model(
         WeightError: weights are missing or damaged, or contradict the configuration.
         ValueError: an unknown dtype, or an argument that is not for this kind of model.
     """
-    hf = HfConfig.load(Path(directory) / "config.json")
+    path = Path(directory)
+    file = GgufWeights(path) if path.suffix == ".gguf" else None
+    hf = HfConfig.load(path / "config.json") if file is None else file.config()
     if hf.fields.get("model_type") == "bert":
         if max_positions is not None or capacity is not None:
             raise ValueError("an encoder takes neither max_positions nor capacity")
-        return _load_encoder(hf, SafetensorsWeights(directory), target, dtype, quantize)
+        return _load_encoder(hf, SafetensorsWeights(path), target, dtype, quantize)
     config = read_config(hf)
-    weights: WeightSource = SafetensorsWeights(directory)
+    weights: WeightSource = SafetensorsWeights(path) if file is None else file
     if config.layout:
         weights = LayoutWeights(weights, config.layout)
     prefix, head_prefix = _prefixes(weights)
@@ -100,7 +103,7 @@ def load_model(
         head_prefix=head_prefix,
         max_positions=max_positions,
         capacity=capacity,
-        special_tokens=_special_tokens(hf, Path(directory)),
+        special_tokens=_special_tokens(hf, path),
         quantize=quantize,
     )
 
