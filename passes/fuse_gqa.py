@@ -66,8 +66,7 @@ def _fuse(attention: AttentionOp) -> None:
     for position, tensor in enumerate(new):
         attention.operation.operands[1 + position] = tensor
     attention.operation.attributes["num_kv_heads"] = AttentionOp.ATTRS["num_kv_heads"].encode(count)
-    for tensor in old:
-        erase_dead(tensor)
+    erase_dead(*old)
 
 
 def _reason(key: "_Heads", value: "_Heads") -> str:

@@ -19,7 +19,16 @@ import numpy as np
 
 from rlx.dialects.types import is_float, is_static
 from rlx.host import ir
-from rlx.passes.views import VIEWS, Axis, Index, at_constant, at_free, producer
+from rlx.passes.views import (
+    VIEWS,
+    Axis,
+    Index,
+    at_constant,
+    at_free,
+    producer,
+    size_from,
+    size_of,
+)
 
 __all__ = [
     "CASTS",
@@ -264,9 +273,52 @@ def expand(node: Node, through: frozenset[str] = frozenset()) -> list[Node] | No
         op = producer(inside.value)
         if op is None:
             inside = _out_of_body(inside)
+        elif op.name == "tensor.extract":
+            inside = _gathered(op, inside, node.value)
         else:
             inside = _through(op, inside) if op.name in through else None
     return None if inside is None else [inside]
+
+
+def _gathered(op: Any, node: Node, result: ir.Value) -> Node | None:
+    """The element of another tensor that a body reads, at its own place or a constant one.
+
+    Args:
+        op: the `tensor.extract`.
+        node: its result.
+        result: what the body computes, with as many axes as there are loops.
+    """
+    source, *places = op.operands
+    index: list[Axis] = []
+    for axis, place in enumerate(places):
+        at = producer(place)
+        if at is not None and at.name == "arith.select" and _is_size_one(at, source, axis):
+            at = producer(at.operands[2])
+        number = None if at is None else constant(replace(node, value=at.results[0]))
+        if number is not None:
+            index.append(at_constant(len(node.lanes), int(number)))
+            continue
+        if at is None or at.name != "linalg.index" or result.type.rank != len(node.index):
+            return None
+        loop = ir.IntegerAttr(at.attributes["dim"]).value
+        if size_of(source, axis) != size_of(result, loop):
+            return None
+        index.append(node.index[loop])
+    return _at(source, tuple(index), node.lanes, node.sign)
+
+
+def _is_size_one(op: Any, source: ir.Value, axis: int) -> bool:
+    """Whether a selection takes index 0 where the axis has size 1, as broadcasts do."""
+    compare = producer(op.operands[0])
+    if compare is None or compare.name != "arith.cmpi":
+        return False
+    size, one = compare.operands
+    return (
+        ir.IntegerAttr(compare.attributes["predicate"]).value == 0
+        and size_from(one) == 1
+        and size_from(size) == size_of(source, axis)
+        and size_from(op.operands[1]) == 0
+    )
 
 
 def _through(op: Any, node: Node) -> Node:

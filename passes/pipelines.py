@@ -14,8 +14,9 @@ class Fuse(Pipeline):
 
     Equal computations are merged first, so that the keys and values that a stage hands out and
     those that attention reads are one projection. Sizes are traced to where they come from, since
-    the size of a part would keep the part alive. Repeated heads go before rotary embeddings, which
-    may hide below them, and projections are packed last, when it is known who uses them.
+    the size of a part would keep the part alive, and comparisons of sizes that always hold are
+    resolved. Repeated heads go before rotary embeddings, which may hide below them, and
+    projections are packed last, when it is known who uses them.
     """
 
     name = "rlx-fuse"
@@ -29,6 +30,7 @@ class Fuse(Pipeline):
             "canonicalize",
             "cse",
             "resolve-ranked-shaped-type-result-dims",
+            "int-range-optimizations",
             "canonicalize",
             "cse",
             "rlx-fuse-gqa",

@@ -13,18 +13,26 @@ import numpy as np
 
 from rlx.dialects.concat import ConcatOp
 from rlx.dialects.narrow import NarrowOp
-from rlx.dialects.types import is_static, normalized_axis
+from rlx.dialects.types import DYNAMIC, is_static, normalized_axis
 from rlx.host import ir
 
-__all__ = ["Axis", "Index", "Step", "VIEWS", "at_constant", "at_free", "producer", "size_of"]
+__all__ = [
+    "Axis",
+    "Index",
+    "Step",
+    "VIEWS",
+    "at_constant",
+    "at_free",
+    "producer",
+    "size_from",
+    "size_of",
+]
 
 Axis: TypeAlias = int | np.ndarray
 Index: TypeAlias = tuple[Axis, ...]
 
 Step: TypeAlias = tuple[ir.Value, Index, np.ndarray | None]
 """An operand, the index in it, and which of the elements asked for it holds (None: all)."""
-
-_MAX_INT = ir.ShapedType.get_dynamic_size()
 
 
 def producer(value: ir.Value) -> Any:
@@ -64,15 +72,15 @@ def size_of(value: ir.Value, axis: int) -> Any:
         name = "" if op is None else op.name
         if name == "tensor.empty":
             dynamic = [i for i, size in enumerate(value.type.shape) if not is_static(size)]
-            return _size_from(op.operands[dynamic.index(axis)])
+            return size_from(op.operands[dynamic.index(axis)])
         if name == "tensor.cast":
             value = op.operands[0]
         elif name == "tensor.extract_slice" and op.operands[0].type.rank == value.type.rank:
             sizes = _mixed(op, 1)
-            return _size_from(sizes[axis])
+            return size_from(sizes[axis])
         elif name == "tensor.expand_shape":
             dynamic = [i for i, size in enumerate(op.attributes["static_output_shape"]) if size < 0]
-            return _size_from(op.operands[1 + dynamic.index(axis)])
+            return size_from(op.operands[1 + dynamic.index(axis)])
         elif name in ("rlx.rope", "rlx.rms_norm", "rlx.layer_norm", "rlx.glu", "rlx.kv_append"):
             value = op.operands[0]
         elif (name == "rlx.narrow" and axis != normalized_axis(op.axis, value.type.rank)) or (
@@ -86,7 +94,7 @@ def size_of(value: ir.Value, axis: int) -> Any:
     return (value, axis)
 
 
-def _size_from(size: Any) -> Any:
+def size_from(size: Any) -> Any:
     """What :func:`size_of` gives for a size that is an int or an SSA value."""
     if isinstance(size, int):
         return size
@@ -94,12 +102,12 @@ def _size_from(size: Any) -> Any:
     if op is not None and op.name == "arith.constant":
         return ir.IntegerAttr(op.attributes["value"]).value
     if op is not None and op.name == "tensor.dim":
-        axis = _size_from(op.operands[1])
+        axis = size_from(op.operands[1])
         source = op.operands[0]
         if isinstance(axis, int) and isinstance(source.type, ir.RankedTensorType):
             return size_of(source, axis)
     if op is not None and op.name == "arith.index_cast":
-        return _size_from(op.operands[0])
+        return size_from(op.operands[0])
     return size
 
 
@@ -110,7 +118,7 @@ def _mixed(op: Any, group: int) -> list[Any]:
     first = len(segments) - 3 + group
     start = sum(segments[:first])
     dynamic = iter(list(op.operands)[start : start + segments[first]])
-    return [next(dynamic) if size == _MAX_INT else size for size in op.attributes[key]]
+    return [next(dynamic) if size == DYNAMIC else size for size in op.attributes[key]]
 
 
 # -- rlx and slices ------------------------------------------------------------------------------
@@ -179,7 +187,7 @@ def _extract_slice(op: Any, index: Index) -> list[Step] | None:
     for axis, (offset, size, stride) in enumerate(zip(offsets, sizes, strides, strict=True)):
         at = index[kept.index(axis)] if axis in kept else at_constant(_count(index), 0)
         if isinstance(at, int):
-            if offset != 0 or stride != 1 or _size_from(size) != size_of(source, axis):
+            if offset != 0 or stride != 1 or size_from(size) != size_of(source, axis):
                 return None
         elif isinstance(offset, int) and isinstance(stride, int):
             at = offset + stride * at
@@ -201,7 +209,7 @@ def _insert_slice(op: Any, index: Index) -> list[Step] | None:
     for axis, (offset, size, stride) in enumerate(zip(offsets, sizes, strides, strict=True)):
         at = index[axis]
         if isinstance(at, int):
-            if offset != 0 or stride != 1 or _size_from(size) != size_of(into, axis):
+            if offset != 0 or stride != 1 or size_from(size) != size_of(into, axis):
                 return None
         elif all(isinstance(number, int) for number in (offset, size, stride)):
             position, rest = np.divmod(at - offset, stride)
@@ -282,7 +290,7 @@ def _tensor_reshape(op: Any, index: Index) -> list[Step] | None:
     given = producer(shape)
     if given is not None and given.name == "tensor.from_elements":
         wanted = [
-            size if is_static(size) else _size_from(value)
+            size if is_static(size) else size_from(value)
             for size, value in zip(wanted, given.operands, strict=True)
         ]
     actual = [size_of(source, axis) for axis in range(source.type.rank)]

@@ -254,6 +254,38 @@ func.func @repeat_kv(%q: tensor<2x6x16xf32>, %k: tensor<2x6x8xf32>, %v: tensor<2
 
 // -----
 
+// As torch-mlir lowers a broadcast of dynamic shape: elements are read at computed places.
+// CHECK-LABEL: func.func @gathered
+// CHECK-NOT: tensor.extract
+// CHECK: "rlx.attention"(%arg0, %[[K:.*]], %{{.*}}) {{{.*}}num_kv_heads = 2{{.*}}} : (tensor<2x?x16xf32>, tensor<2x?x8xf32>, tensor<2x?x8xf32>)
+func.func @gathered(%q: tensor<2x?x16xf32>, %k: tensor<2x2x?x4xf32>)
+    -> tensor<2x?x16xf32> {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c2 = arith.constant 2 : index
+  %n = tensor.dim %k, %c2 : tensor<2x2x?x4xf32>
+  %e = tensor.empty(%n) : tensor<2x2x2x?x4xf32>
+  %r = linalg.generic {indexing_maps = [affine_map<(d0, d1, d2, d3, d4) -> (d0, d1, d2, d3, d4)>], iterator_types = ["parallel", "parallel", "parallel", "parallel", "parallel"]} outs(%e : tensor<2x2x2x?x4xf32>) {
+  ^bb0(%out: f32):
+    %0 = linalg.index 0 : index
+    %1 = linalg.index 1 : index
+    %2 = linalg.index 3 : index
+    %3 = linalg.index 4 : index
+    %4 = arith.cmpi eq, %n, %c1 : index
+    %5 = arith.select %4, %c0, %2 : index
+    %6 = tensor.extract %k[%0, %1, %5, %3] : tensor<2x2x?x4xf32>
+    linalg.yield %6 : f32
+  } -> tensor<2x2x2x?x4xf32>
+  %c = tensor.collapse_shape %r [[0], [1, 2], [3], [4]] : tensor<2x2x2x?x4xf32> into tensor<2x4x?x4xf32>
+  %et = tensor.empty(%n) : tensor<2x?x4x4xf32>
+  %t = linalg.transpose ins(%c : tensor<2x4x?x4xf32>) outs(%et : tensor<2x?x4x4xf32>) permutation = [0, 2, 1, 3]
+  %kr = tensor.collapse_shape %t [[0], [1], [2, 3]] : tensor<2x?x4x4xf32> into tensor<2x?x16xf32>
+  %o = "rlx.attention"(%q, %kr, %kr) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<2x?x16xf32>, tensor<2x?x16xf32>, tensor<2x?x16xf32>) -> tensor<2x?x16xf32>
+  return %o : tensor<2x?x16xf32>
+}
+
+// -----
+
 // Un-repeated tensors in [B, H, S, D] are brought into the layout of attention.
 // CHECK-LABEL: func.func @heads_first
 // CHECK-NOT: linalg.generic
