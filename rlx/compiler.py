@@ -15,6 +15,7 @@ from typing import Any
 from rlx import dtypes, targets
 from rlx.diagnostics import CompileError, capture
 from rlx.dialects import load_dialects
+from rlx.dialects.source import parse
 from rlx.fingerprint import fingerprint
 from rlx.host import func, ir
 from rlx.passes.export import WRITABLE
@@ -83,7 +84,10 @@ def compile(
             return _finish(Executable(*found), parameters, clock)
     program = _build(module, function, chosen, instrumentation, dump, clock)
     clock.begin("load")
-    executable = Executable(program)
+    try:
+        executable = Executable(program)
+    except LoadError as error:
+        raise CompileError(str(error)) from None
     if key:
         _memory.put(key, program, executable.loaded)
         if disk is not None:
@@ -168,7 +172,7 @@ def _load(source: Any, weights: Any, clock: _Clock) -> tuple[ir.Module, dict[str
         context.allow_unregistered_dialects = unregistered
         load_dialects(context)
         try:
-            return ir.Module.parse(content, context), parameters
+            return parse(lambda c: ir.Module.parse(content, c), context), parameters
         except (ir.MLIRError, ValueError) as error:
             if isinstance(error, ir.MLIRError):
                 found.add_mlir_error(error)
