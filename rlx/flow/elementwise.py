@@ -1,11 +1,23 @@
 """Elementwise arithmetic on tensors, in upstream dialects."""
 
+from collections.abc import Callable
+
 from rlx.dialects import emit
 from rlx.dialects.glu import activate
 from rlx.dialects.types import accumulator_type
 from rlx.host import arith, ir, math
 
-__all__ = ["activation", "add", "add_bias", "multiply_scalar", "scale", "soft_cap"]
+__all__ = [
+    "activation",
+    "add",
+    "add_bias",
+    "clip",
+    "multiply_columns",
+    "multiply_scalar",
+    "scale",
+    "soft_cap",
+    "splat",
+]
 
 
 def add(a: ir.Value, b: ir.Value) -> ir.Value:
@@ -15,14 +27,30 @@ def add(a: ir.Value, b: ir.Value) -> ir.Value:
 
 def add_bias(value: ir.Value, bias: ir.Value) -> ir.Value:
     """``value`` [..., N] plus ``bias`` [N]."""
-    axes = _axes(value)
-    return emit.generic(
-        [value, bias],
-        emit.empty(emit.sizes(value), value.type.element_type),
-        [axes, axes[-1:], axes],
-        "p" * len(axes),
-        lambda x, b, _: arith.addf(x, b),
-    )
+    return _columns(value, bias, arith.addf)
+
+
+def multiply_columns(value: ir.Value, factors: ir.Value) -> ir.Value:
+    """``value`` [..., N] times ``factors`` [N]."""
+    return _columns(value, factors, arith.mulf)
+
+
+def splat(size: int, element: ir.Type, number: float) -> ir.Value:
+    """A constant [size] that is ``number`` throughout."""
+    type = ir.RankedTensorType.get([size], element)
+    value = ir.DenseElementsAttr.get_splat(type, ir.FloatAttr.get(element, number))
+    return arith.constant(type, value)
+
+
+def clip(value: ir.Value, bound: float) -> ir.Value:
+    """``value``, no larger than ``bound`` and no smaller than ``-bound``."""
+    element = value.type.element_type
+
+    def body(x: ir.Value) -> ir.Value:
+        above = arith.maximumf(x, emit.constant(element, -bound))
+        return arith.minimumf(above, emit.constant(element, bound))
+
+    return _map(value, body)
 
 
 def scale(value: ir.Value, factor: float, *, rounded: bool = True) -> ir.Value:
@@ -49,10 +77,18 @@ def multiply_scalar(value: ir.Value, factor: ir.Value) -> ir.Value:
 
 
 def activation(value: ir.Value, kind: str) -> ir.Value:
-    """An activation as in `rlx.glu`, computed in f32 (f64 for f64) and rounded once."""
+    """An activation as in `rlx.glu`, or ``"relu2"``, the square of ``"relu"``.
+
+    Computed in f32 (f64 for f64) and rounded once.
+    """
     element = value.type.element_type
     wide = accumulator_type(element)
-    return _map(value, lambda x: emit.convert(activate(kind, emit.convert(x, wide)), element))
+
+    def body(x: ir.Value) -> ir.Value:
+        y = activate("relu" if kind == "relu2" else kind, emit.convert(x, wide))
+        return emit.convert(arith.mulf(y, y) if kind == "relu2" else y, element)
+
+    return _map(value, body)
 
 
 def soft_cap(value: ir.Value, cap: float) -> ir.Value:
@@ -66,6 +102,17 @@ def soft_cap(value: ir.Value, cap: float) -> ir.Value:
         return emit.convert(arith.mulf(math.tanh(ratio), bound), element)
 
     return _map(value, body)
+
+
+def _columns(value: ir.Value, vector: ir.Value, combine: Callable[..., ir.Value]) -> ir.Value:
+    axes = _axes(value)
+    return emit.generic(
+        [value, vector],
+        emit.empty(emit.sizes(value), value.type.element_type),
+        [axes, axes[-1:], axes],
+        "p" * len(axes),
+        lambda x, y, _: combine(x, y),
+    )
 
 
 def _axes(value: ir.Value) -> list[ir.AffineExpr]:

@@ -26,11 +26,13 @@ class Rename:
         source: its name in the checkpoint.
         target: its name in the model.
         transpose: whether a matrix is stored as [in, out].
+        flat: whether the model has all elements in one axis.
     """
 
     source: str
     target: str
     transpose: bool = False
+    flat: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,13 @@ class Stack:
         source: their name in the checkpoint, with ``[]`` for the number 0 to ``count - 1``.
         target: its name in the model.
         count: how many there are.
+        flat: whether the model has all elements in one axis.
     """
 
     source: str
     target: str
     count: int
+    flat: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ class _Entry:
     sources: tuple[str, ...]
     transpose: bool = False
     stacked: bool = False
+    flat: bool = False
     groups: int = 1
     rows: tuple[int, int, int] | None = None  # start, stop, and rows of a group
 
@@ -131,13 +136,15 @@ class LayoutWeights:
         if isinstance(rule, Drop):
             return
         if isinstance(rule, Rename):
-            self._entries[_fill(rule.target, match)] = _Entry((key,), rule.transpose)
+            self._entries[_fill(rule.target, match)] = _Entry(
+                (key,), rule.transpose, flat=rule.flat
+            )
         elif isinstance(rule, Stack):
             # The pattern has a group for each name part that varies; the number is not in it.
             target = _fill(rule.target, match)
             sources = [_fill(rule.source, match, number) for number in range(rule.count)]
             if key in sources:
-                self._entries[target] = _Entry(tuple(sources), stacked=True)
+                self._entries[target] = _Entry(tuple(sources), stacked=True, flat=rule.flat)
             else:
                 self._entries[key] = _Entry((key,))
         else:
@@ -145,7 +152,7 @@ class LayoutWeights:
             for target, length in rule.parts:
                 rows = (start, start + length, total)
                 name = _fill(target, match)
-                self._entries[name] = _Entry((key,), rule.transpose, False, rule.groups, rows)
+                self._entries[name] = _Entry((key,), rule.transpose, groups=rule.groups, rows=rows)
                 start += length
 
     def keys(self) -> Iterable[str]:
@@ -158,6 +165,8 @@ class LayoutWeights:
         if entry.stacked:
             return self._stack(entry)
         source = self._source.get(entry.sources[0])
+        if entry.flat:
+            return _reshaped(source, (source.size,))
         if source.ndim < 1 or (entry.rows is None and not entry.transpose):
             return source
         transpose = entry.transpose and source.ndim == 2
@@ -180,7 +189,7 @@ class LayoutWeights:
             return make()
         return LazyArray(((stop - start) * entry.groups, *rest), source.dtype, make)
 
-    def _stack(self, entry: _Entry) -> LazyArray:
+    def _stack(self, entry: _Entry) -> np.ndarray | LazyArray:
         arrays = [self._source.get(name) for name in entry.sources]
         first = arrays[0]
         for name, array in zip(entry.sources, arrays, strict=True):
@@ -191,7 +200,8 @@ class LayoutWeights:
                     f"{array.dtype}{list(array.shape)}"
                 )
         shape = (len(arrays), *first.shape)
-        return LazyArray(shape, first.dtype, lambda: np.stack([np.asarray(a) for a in arrays]))
+        stacked = LazyArray(shape, first.dtype, lambda: np.stack([np.asarray(a) for a in arrays]))
+        return _reshaped(stacked, (stacked.size,)) if entry.flat else stacked
 
     def _missing(self, key: str) -> MissingWeightError:
         """Names the weight of the checkpoint that should have held it."""
@@ -214,6 +224,12 @@ class LayoutWeights:
     def origin(self, key: str) -> str:
         entry = self._entries.get(key)
         return self._source.origin(entry.sources[0] if entry else key)
+
+
+def _reshaped(array: np.ndarray | LazyArray, shape: tuple[int, ...]) -> np.ndarray | LazyArray:
+    if isinstance(array, np.ndarray):
+        return array.reshape(shape)
+    return LazyArray(shape, array.dtype, lambda: np.asarray(array).reshape(shape))
 
 
 def _targets(rule: Rule) -> list[str]:

@@ -45,6 +45,7 @@ __all__ = [
     "DecoderConfig",
     "LayerConfig",
     "MoeConfig",
+    "PLAIN_ACTIVATIONS",
     "NormNames",
     "PerLayerInputs",
     "attention_spec",
@@ -64,6 +65,9 @@ ACTIVATIONS = {
     "swish": "silu",
 }
 """Hugging Face's names of activations, and ours."""
+
+PLAIN_ACTIVATIONS = {**ACTIVATIONS, "relu2": "relu2"}
+"""Those of feed-forward blocks without gates."""
 
 
 @dataclass(frozen=True)
@@ -132,16 +136,20 @@ class LayerConfig:
         score_scale: factor of the attention scores; None for ``head_dim ** -0.5``.
         attn_softcap: bound of the attention scores; None for none.
         qkv_bias, o_bias, mlp_bias: whether those projections have biases.
-        qk_norm: RMS norm of queries and keys before RoPE: ``"head"`` for each head with one weight
-            [head_dim], ``"width"`` for all heads at once with a weight of the whole width; None for
+        qk_norm: how queries and keys are normed: ``"head"`` is an RMS norm of each head with one
+            weight [head_dim], ``"width"`` one of all heads at once with a weight of the whole
+            width, ``"layer"`` a layer norm of each head with weight and bias [head_dim],
+            ``"layer_per_head"`` one without bias and with weights of each head's own; None for
             none.
+        qk_norm_last: whether that is after RoPE, not before it.
+        qkv_clip: bound of the magnitude of queries, keys and values, before RoPE; None for none.
         v_norm: whether values are normed per head, without a weight.
         k_eq_v: whether values are the key projection, before its norm and RoPE.
         kv_layer: index of the layer whose keys and values this one reads; None for its own.
         mlp: the feed-forward block: ``"gated"`` is ``down(activation(gate(x)) * up(x))``,
             ``"plain"`` is ``down(activation(up(x)))``.
         moe: the experts that the feed-forward block is made of; None for none.
-        activation: of the feed-forward block, as in `rlx.glu`.
+        activation: of the feed-forward block, as in `rlx.glu`; or ``"relu2"``, if it is plain.
         norms: the norms around attention and feed-forward block.
         parallel: whether the feed-forward block reads what the layer reads, not what attention
             leaves; both are added to the residual.
@@ -162,6 +170,8 @@ class LayerConfig:
     o_bias: bool = False
     mlp_bias: bool = False
     qk_norm: str | None = None
+    qk_norm_last: bool = False
+    qkv_clip: float | None = None
     v_norm: bool = False
     k_eq_v: bool = False
     kv_layer: int | None = None
@@ -186,7 +196,7 @@ class DecoderConfig:
         ropes: name and parameterisation of each RoPE table; the name "" is the default table.
         norm: kind of the norms of hidden states, ``"rms"`` or ``"layer"``.
         norm_epsilon: added to the mean square or the variance by every norm.
-        norm_offset: added to the weight by every RMS norm.
+        norm_offset: added to the weight by every norm.
         norm_weight, norm_bias: whether layer norms have those.
         embed_scale: factor of the embeddings; None for none.
         embed_scale_rounded: whether that factor is rounded to the element type first.
@@ -455,6 +465,7 @@ def norm_stage(config: DecoderConfig, key: str) -> Stage:
         f"{key}.weight" if config.norm_weight else None,
         f"{key}.bias" if config.norm_bias else None,
         config.norm_epsilon,
+        config.norm_offset,
     )
 
 
@@ -477,6 +488,8 @@ def attention_spec(
         score_scale=layer.score_scale,
         attn_logit_softcap=layer.attn_softcap,
         k_eq_v=layer.k_eq_v,
+        norm_last=layer.qk_norm_last,
+        clip=layer.qkv_clip,
     )
     if layer.qkv_bias:
         spec = spec.with_hf_bias()
@@ -485,12 +498,20 @@ def attention_spec(
         k_key, v_key = f"{source}.k_proj.weight", f"{source}.v_proj.weight"
         spec = replace(spec, k_key=k_key, v_key=v_key, shares_kv=True)
 
-    def norm(key: str | None) -> HeadNorm:
-        offset = 0.0 if key is None else config.norm_offset
-        return HeadNorm(key, config.norm_epsilon, offset, whole=layer.qk_norm == "width")
+    def norm(name: str) -> HeadNorm | None:
+        key = f"{prefix}.self_attn.{name}_norm"
+        if layer.qk_norm is None:
+            return None
+        layered = layer.qk_norm.startswith("layer")
+        return HeadNorm(
+            f"{key}.weight",
+            config.norm_epsilon,
+            0.0 if layered else config.norm_offset,
+            kind="layer" if layered else "rms",
+            whole=layer.qk_norm == "width",
+            own_weights=layer.qk_norm == "layer_per_head",
+            bias_key=f"{key}.bias" if layer.qk_norm == "layer" else None,
+        )
 
-    return spec.with_norms(
-        norm(f"{prefix}.self_attn.q_norm.weight") if layer.qk_norm else None,
-        norm(f"{prefix}.self_attn.k_norm.weight") if layer.qk_norm else None,
-        HeadNorm(None, config.norm_epsilon) if layer.v_norm else None,
-    )
+    v_norm = HeadNorm(None, config.norm_epsilon) if layer.v_norm else None
+    return spec.with_norms(norm("q"), norm("k"), v_norm)

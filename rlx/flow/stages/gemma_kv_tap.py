@@ -9,11 +9,8 @@ from rlx.flow.stages.self_attn_prefill import (
     SelfAttnPrefillSpec,
     check_input,
     find_rope,
-    normalize,
-    project,
-    project_values,
-    projection_weight,
-    rotate,
+    finish,
+    project_kv,
 )
 
 __all__ = ["GemmaKvTapStage", "SideOutputs"]
@@ -105,18 +102,11 @@ class GemmaKvTapStage:
         spec = self.spec
         spec.check(ctx)
         hidden = check_input(ctx, value)
-        x, width = hidden.value, hidden.shape[2]
         tables = find_rope(ctx, spec)
-        k_weight = projection_weight(ctx, spec, spec.k_key, "num_kv_heads", width)
-        v_weight = k_weight
-        if not spec.k_eq_v:
-            v_weight = projection_weight(ctx, spec, spec.v_key, "num_kv_heads", width)
-
-        raw_key = project(ctx, x, k_weight, spec.k_bias)
-        values = FlowValue(project_values(ctx, spec, x, raw_key, v_weight))
-        key = FlowValue(rotate(ctx, spec, normalize(ctx, spec, raw_key, spec.k_norm), tables))
+        key, values = project_kv(ctx, spec, hidden)
+        found = finish(ctx, spec, key, spec.k_norm, tables), values
         name = self.name or f"present.{_taps_so_far(ctx)}"
-        for part, tensor in (("key", key), ("value", values)):
+        for part, tensor in zip(("key", "value"), map(FlowValue, found), strict=True):
             if self.sink is None:
                 ctx.side_output(f"{name}.{part}", tensor)
             else:

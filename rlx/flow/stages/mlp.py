@@ -71,7 +71,7 @@ class MlpStage:
     Attributes:
         up_key: weight [intermediate, hidden].
         down_key: weight [hidden, intermediate].
-        activation: as in `rlx.glu`.
+        activation: as in `rlx.glu`, or ``"relu2"``.
         bias: whether biases stand beside the weights.
         intermediate_size: the expected size; None for any.
     """

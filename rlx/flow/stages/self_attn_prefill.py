@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass, replace
 
+from rlx.dialects import emit
 from rlx.dialects.attention import attention
 from rlx.dialects.concat import concat
+from rlx.dialects.layer_norm import layer_norm
 from rlx.dialects.matmul import matmul
 from rlx.dialects.narrow import narrow
 from rlx.dialects.rms_norm import rms_norm
 from rlx.dialects.rope import rope
 from rlx.flow.context import FlowContext, FlowValue
-from rlx.flow.elementwise import add_bias
+from rlx.flow.elementwise import add_bias, clip, multiply_columns, splat
 from rlx.flow.mask import MaskKind
 from rlx.host import ir
 
@@ -18,19 +20,26 @@ __all__ = ["HeadNorm", "SelfAttnPrefillSpec", "SelfAttnPrefillStage"]
 
 @dataclass(frozen=True)
 class HeadNorm:
-    """An RMS norm of each head, or of all heads at once.
+    """A norm of each head, or of all heads at once.
 
     Attributes:
         key: weight [head_dim]; None for a norm without weight.
-        epsilon: added to the mean square.
-        weight_offset: added to the weight; 1.0 in Gemma 3.
-        whole: whether all heads are normed together, with a weight [heads * head_dim].
+        epsilon: added to the mean square or the variance.
+        weight_offset: added to the weight of an RMS norm; 1.0 in Gemma 3.
+        kind: ``"rms"`` or ``"layer"``.
+        whole: whether all heads are normed together, with a weight [heads * head_dim]: RMS only.
+        own_weights: whether each head has weights of its own, one after the other in a weight
+            [heads * head_dim].
+        bias_key: bias [head_dim] of a layer norm; None for none.
     """
 
     key: str | None
     epsilon: float
     weight_offset: float = 0.0
+    kind: str = "rms"
     whole: bool = False
+    own_weights: bool = False
+    bias_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,9 @@ class SelfAttnPrefillSpec:
         attn_logit_softcap: bound of the scores, through tanh; None for none.
         pairing: which dims RoPE pairs, as in `rlx.rope`.
         q_bias, k_bias, v_bias: keys of projection biases; None for none.
-        q_norm, k_norm, v_norm: norms before RoPE; None for none.
+        q_norm, k_norm, v_norm: norms of queries, keys and values; None for none.
+        norm_last: whether queries and keys are normed after RoPE, not before it.
+        clip: bound of the magnitude of queries, keys and values, before RoPE; None for none.
         shares_kv: whether keys and values are those of the earlier block with the same ``k_key``.
     """
 
@@ -75,6 +86,8 @@ class SelfAttnPrefillSpec:
     q_norm: HeadNorm | None = None
     k_norm: HeadNorm | None = None
     v_norm: HeadNorm | None = None
+    norm_last: bool = False
+    clip: float | None = None
     shares_kv: bool = False
 
     @staticmethod
@@ -187,16 +200,40 @@ def normalize(
 ) -> ir.Value:
     if norm is None:
         return value
-    size = value.type.shape[-1] if norm.whole else spec.head_dim
-    why = "all heads" if norm.whole else "head_dim"
+    width = value.type.shape[-1]
+    own = norm.whole or norm.own_weights
+    size, why = (width, "all heads") if own else (spec.head_dim, "head_dim")
     weight = None if norm.key is None else ctx.param(norm.key, [size], why)
+    if norm.kind == "layer":
+        return _layer_norm(ctx, spec, value, norm, weight)
     return rms_norm(
         value,
         weight,
         epsilon=norm.epsilon,
         weight_offset=norm.weight_offset if weight is not None else 0.0,
-        group=size,
+        group=width if norm.whole else spec.head_dim,
     )
+
+
+def _layer_norm(
+    ctx: FlowContext,
+    spec: SelfAttnPrefillSpec,
+    value: ir.Value,
+    norm: HeadNorm,
+    weight: ir.Value | None,
+) -> ir.Value:
+    """The layer norm of each head: a norm without weights where heads have their own."""
+    axis, element, dims = value.type.rank - 1, value.type.element_type, spec.head_dim
+    shared = None if norm.own_weights else weight
+    bias = ctx.param(norm.bias_key, [dims], "head_dim") if norm.bias_key else None
+    normed = layer_norm(
+        emit.split_axis(value, axis, [value.type.shape[-1] // dims, dims]),
+        splat(dims, element, 1.0) if shared is None else shared,
+        splat(dims, element, 0.0) if bias is None else bias,
+        epsilon=norm.epsilon,
+    )
+    joined = emit.join_axes(normed, axis)
+    return multiply_columns(joined, weight) if norm.own_weights and weight is not None else joined
 
 
 def rotate(
@@ -214,12 +251,42 @@ def rotate(
     )
 
 
-def project_values(
-    ctx: FlowContext, spec: SelfAttnPrefillSpec, x: ir.Value, raw_key: ir.Value, weight: ir.Value
+def finish(
+    ctx: FlowContext,
+    spec: SelfAttnPrefillSpec,
+    value: ir.Value,
+    norm: HeadNorm | None,
+    tables: RopeTables,
 ) -> ir.Value:
-    """Values: their own projection, or the raw keys; never turned by RoPE."""
-    value = raw_key if spec.k_eq_v else project(ctx, x, weight, spec.v_bias)
-    return normalize(ctx, spec, value, spec.v_norm)
+    """Projected queries or keys as attention reads them: normed, clipped and turned by RoPE."""
+    if not spec.norm_last:
+        value = normalize(ctx, spec, value, norm)
+    if spec.clip is not None:
+        value = clip(value, spec.clip)
+    value = rotate(ctx, spec, value, tables)
+    return normalize(ctx, spec, value, norm) if spec.norm_last else value
+
+
+def project_kv(
+    ctx: FlowContext, spec: SelfAttnPrefillSpec, hidden: FlowValue
+) -> tuple[ir.Value, ir.Value]:
+    """Keys before :func:`finish` and values of hidden states.
+
+    Each is [B, S, num_kv_heads * head_dim]. Values are their own projection, or the raw keys, and
+    never turned by RoPE.
+    """
+    x, width = hidden.value, hidden.shape[2]
+    k_weight = projection_weight(ctx, spec, spec.k_key, "num_kv_heads", width)
+    v_weight = None
+    if not spec.k_eq_v:
+        v_weight = projection_weight(ctx, spec, spec.v_key, "num_kv_heads", width)
+    key = values = project(ctx, x, k_weight, spec.k_bias)
+    if v_weight is not None:
+        values = project(ctx, x, v_weight, spec.v_bias)
+    values = normalize(ctx, spec, values, spec.v_norm)
+    if spec.clip is not None:
+        values = clip(values, spec.clip)
+    return key, values
 
 
 def project_all(
@@ -231,25 +298,15 @@ def project_all(
     """
     spec.check(ctx)
     hidden = check_input(ctx, value)
-    x, width = hidden.value, hidden.shape[2]
     # Missing tables are reported before missing weights.
     tables = find_rope(ctx, spec)
-    q_weight = projection_weight(ctx, spec, spec.q_key, "num_heads", width)
+    q_weight = projection_weight(ctx, spec, spec.q_key, "num_heads", hidden.shape[2])
+    query = project(ctx, hidden.value, q_weight, spec.q_bias)
     if spec.shares_kv:
-        query = project(ctx, x, q_weight, spec.q_bias)
-        query = rotate(ctx, spec, normalize(ctx, spec, query, spec.q_norm), tables)
-        return query, *recall_kv(ctx, spec)
-    k_weight = projection_weight(ctx, spec, spec.k_key, "num_kv_heads", width)
-    v_weight = k_weight
-    if not spec.k_eq_v:
-        v_weight = projection_weight(ctx, spec, spec.v_key, "num_kv_heads", width)
-
-    query = project(ctx, x, q_weight, spec.q_bias)
-    raw_key = project(ctx, x, k_weight, spec.k_bias)
-    values = project_values(ctx, spec, x, raw_key, v_weight)
-    query = rotate(ctx, spec, normalize(ctx, spec, query, spec.q_norm), tables)
-    key = rotate(ctx, spec, normalize(ctx, spec, raw_key, spec.k_norm), tables)
-    return query, key, values
+        return finish(ctx, spec, query, spec.q_norm, tables), *recall_kv(ctx, spec)
+    key, values = project_kv(ctx, spec, hidden)
+    query = finish(ctx, spec, query, spec.q_norm, tables)
+    return query, finish(ctx, spec, key, spec.k_norm, tables), values
 
 
 def keep_kv(ctx: FlowContext, spec: SelfAttnPrefillSpec, key: ir.Value, values: ir.Value) -> None:
