@@ -17,7 +17,7 @@ from rlx.dialects.types import (
 )
 from rlx.host import arith, ir, tensor
 
-__all__ = ["ConcatOp", "concat"]
+__all__ = ["ConcatOp", "common_type", "concat"]
 
 
 class ConcatOp(RlxOp, name="concat"):
@@ -27,8 +27,9 @@ class ConcatOp(RlxOp, name="concat"):
     negative `axis` counts from the end.
 
     The inputs are `first` and then `rest`. The host demands one type for all operands of a variadic
-    list: where the types in `rest` differ, the builder passes them through `tensor.cast` to a
-    common one such as `tensor<1x?xf32>`. The op looks through these casts.
+    list: where the types in `rest` differ, the builder and rlx's own parsing of text pass them
+    through `tensor.cast` to a common one such as `tensor<1x?xf32>`. The op looks through these
+    casts.
     """
 
     EXAMPLE = """
@@ -131,6 +132,13 @@ def _agree(a: ir.RankedTensorType, b: ir.RankedTensorType, axis: int) -> bool:
     )
 
 
+def common_type(types: Sequence[ir.RankedTensorType]) -> ir.RankedTensorType:
+    """The type that keeps the sizes which all of ``types`` share, and forgets the others."""
+    columns = zip(*(type.shape for type in types), strict=True)
+    shape = [column[0] if len(set(column)) == 1 else DYNAMIC for column in columns]
+    return with_shape(types[0], shape)
+
+
 def concat(inputs: Sequence[ir.Value], *, axis: int) -> ir.Value:
     """Builds `rlx.concat`; see :class:`ConcatOp`.
 
@@ -141,9 +149,7 @@ def concat(inputs: Sequence[ir.Value], *, axis: int) -> ir.Value:
         raise Invalid("expects at least one input, but got none")
     first, *rest = inputs
     result_type = ConcatOp.result_type(first, rest, axis=axis)
-    if len({value.type for value in rest}) > 1:
-        columns = zip(*(value.type.shape for value in rest), strict=True)
-        shape = [column[0] if len(set(column)) == 1 else DYNAMIC for column in columns]
-        common = with_shape(first.type, shape)
+    if rest:
+        common = common_type([value.type for value in rest])
         rest = [value if value.type == common else tensor.cast(common, value) for value in rest]
     return ConcatOp.create(first, rest, axis=axis, result_type=result_type)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from rlx import instruments, options, upstream
 from rlx.diagnostics import CompileError, Diagnostic, capture
 from rlx.dialects import load_dialects
+from rlx.dialects.source import parse
 from rlx.host import ir, irdl
 from rlx.pipeline import (
     Instrumentation,
@@ -243,8 +244,8 @@ class _Part:
             return ir.Operation.parse(padded, source_name=self.name).operation
         if self.args.split_input_file is None and is_regular(self.args.input):
             # Only a file that the host reads itself gives its name to locations.
-            return ir.Module.parseFile(self.args.input, context).operation
-        return ir.Module.parse(self.padding + self.text, context).operation
+            return parse(lambda c: ir.Module.parseFile(self.args.input, c), context).operation
+        return parse(lambda c: ir.Module.parse(self.padding + self.text, c), context).operation
 
     @property
     def padding(self) -> bytes:

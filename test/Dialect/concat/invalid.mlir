@@ -64,9 +64,9 @@ func.func @other_size(%a: tensor<2x6xf32>, %b: tensor<2x5xf32>) {
 
 // -----
 
-func.func @types_of_rest(%a: tensor<2x6xf32>, %b: tensor<2x6xf32>, %c: tensor<3x6xf32>) {
-  // expected-error @+1 {{'rlx.concat' op expects inputs that have one type from the second on (tensor.cast to a dynamic size gives them one), but got tensor<2x6xf32> and tensor<3x6xf32>}}
-  %0 = "rlx.concat"(%a, %b, %c) {axis = 0 : i64} : (tensor<2x6xf32>, tensor<2x6xf32>, tensor<3x6xf32>) -> tensor<7x6xf32>
+func.func @types_of_rest(%a: tensor<2x6xf32>, %b: tensor<2x6xf32>, %c: tensor<3x6xf16>) {
+  // expected-error @+1 {{'rlx.concat' op expects inputs that have one type from the second on (tensor.cast to a dynamic size gives them one), but got tensor<2x6xf32> and tensor<3x6xf16>}}
+  %0 = "rlx.concat"(%a, %b, %c) {axis = 0 : i64} : (tensor<2x6xf32>, tensor<2x6xf32>, tensor<3x6xf16>) -> tensor<7x6xf32>
   return
 }
 
