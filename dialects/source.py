@@ -34,7 +34,7 @@ def parse(read: Reader, context: ir.Context) -> ir.Module:
 
 
 def _with_common_types(read: Reader) -> str | None:
-    """The source with its locations, as text with casts before operands of `rlx.concat`; None if none are due."""
+    """The source as text, with casts before operands of `rlx.concat`; None if none are due."""
     with ir.Context() as context, ir.Location.unknown():
         context.allow_unregistered_dialects = True
         try:
