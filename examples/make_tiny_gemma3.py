@@ -1,10 +1,11 @@
 """Writes a tiny Gemma-3-style checkpoint in Hugging Face layout, from a fixed seed.
 
-    python examples/make_tiny_gemma3.py DIRECTORY             # config.json, model.safetensors
+    python examples/make_tiny_gemma3.py DIRECTORY             # config, weights, tokenizer.json
     python examples/make_tiny_gemma3.py DIRECTORY --record    # and reference.safetensors
 
-The checkpoint needs NumPy and safetensors only. ``--record`` runs it with PyTorch and Transformers
-and stores what went in and came out: ``input_ids`` (i64 [B, S]) and ``logits`` (f32 [B, S, V]).
+The checkpoint needs NumPy, safetensors and tokenizers. ``--record`` runs it with PyTorch and
+Transformers and stores what went in and came out: ``input_ids`` (i64 [B, S]) and ``logits`` (f32
+[B, S, V]).
 ``examples/tiny-gemma3`` was made this way.
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
 SEED = 3
 CONFIG = {
@@ -82,12 +84,44 @@ def make_weights() -> dict[str, np.ndarray]:
     return weights | {"model.norm.weight": norm(hidden)}
 
 
+def make_tokenizer() -> Tokenizer:
+    """Bytes as tokens, and a few pairs of them: as many tokens as the model has."""
+    names = bytes_to_unicode()
+    # Bytes that no UTF-8 text holds make room for the special tokens.
+    absent = {0xC0, 0xC1, *range(0xF5, 0x100)}
+    tokens = ["<pad>", "<eos>", "<bos>", *(names[i] for i in range(256) if i not in absent)]
+    pairs = ["he", "in", "er", "an", "th", "on", "re", "ll", "or", "es"]
+    vocabulary = {token: number for number, token in enumerate([*tokens, *pairs])}
+    assert len(vocabulary) == CONFIG["vocab_size"]
+    tokenizer = Tokenizer(models.BPE(vocabulary, [(pair[0], pair[1]) for pair in pairs]))
+    tokenizer.add_special_tokens(["<pad>", "<eos>", "<bos>"])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    bos = ("<bos>", vocabulary["<bos>"])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<bos> $A", pair="<bos> $A <bos> $B", special_tokens=[bos]
+    )
+    return tokenizer
+
+
+def bytes_to_unicode() -> dict[int, str]:
+    """The character that byte-level tokenizers write for each byte."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {byte: chr(byte) for byte in printable} | {
+        byte: chr(256 + number) for number, byte in enumerate(others)
+    }
+
+
 def make_checkpoint(directory: Path) -> None:
-    """Writes ``config.json`` and ``model.safetensors``."""
+    """Writes ``config.json``, ``model.safetensors`` and ``tokenizer.json``."""
     directory.mkdir(parents=True, exist_ok=True)
     text = json.dumps(CONFIG, indent=2) + "\n"
     (directory / "config.json").write_text(text, encoding="utf-8")
     save_file(make_weights(), directory / "model.safetensors", metadata={"format": "pt"})
+    (directory / "tokenizer.json").write_text(
+        make_tokenizer().to_str(pretty=True) + "\n", encoding="utf-8"
+    )
 
 
 def record(directory: Path) -> None:

@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from rlx.dialects import load_dialects
     from rlx.models import load_model
     from rlx.pipeline import run_pipeline
+    from rlx.text import generate
 
 __version__ = "0.1.0"
-__all__ = ["compile", "load_dialects", "load_model", "run_pipeline"]
+__all__ = ["compile", "generate", "load_dialects", "load_model", "run_pipeline"]
 
 _HOME = {
     "compile": "rlx.compiler",
+    "generate": "rlx.text",
     "load_dialects": "rlx.dialects",
     "load_model": "rlx.models",
     "run_pipeline": "rlx.pipeline",

@@ -1,6 +1,6 @@
 """`rlx.load_model`: a checkpoint directory in Hugging Face layout to a model that runs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ def load_model(
     max_positions: int | None = None,
     capacity: int | None = None,
     quantize: str | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> "Model | Encoder":
     """Loads ``config.json`` and safetensors from a directory, or a GGUF file.
 
@@ -70,6 +71,7 @@ def load_model(
         capacity: how many tokens per sequence :meth:`Model.new_cache` makes room for by default.
         quantize: how the weights of projections are stored, as in :func:`rlx.compile`: ``"int8"``
             or ``"int8{group=64}"``; None for ``dtype``.
+        progress: called with the name of each step of a compilation as it begins.
 
     Returns:
         A language model, or for ``bert`` an :class:`rlx.encoder.Encoder`.
@@ -105,6 +107,7 @@ def load_model(
         capacity=capacity,
         special_tokens=_special_tokens(hf, path),
         quantize=quantize,
+        progress=progress,
     )
 
 
@@ -201,9 +204,11 @@ class Model:
         capacity: int | None = None,
         special_tokens: dict[str, Any] | None = None,
         quantize: str | None = None,
+        progress: Callable[[str], None] | None = None,
     ):
         self.config = config
         self.quantize = quantize
+        self._progress = progress
         self.weights = weights
         self.target = target
         self._prefix = prefix
@@ -310,7 +315,7 @@ class Model:
         """The compiled function that runs on a cache, and what drives it."""
         built = self.build(self.make_cached_flow())
         return Decoder(
-            compile(built, self.target, quantize=self.quantize),
+            self._compile(built),
             [
                 LayerSpec(
                     f"cache.{index}.key",
@@ -389,6 +394,9 @@ class Model:
 
     # -- internals -------------------------------------------------------------------------------
 
+    def _compile(self, built: BuiltModel) -> Executable:
+        return compile(built, self.target, quantize=self.quantize, progress=self._progress)
+
     def _run(
         self, input_ids: Any, attention_mask: Any, position_ids: Any, *, taps: bool
     ) -> list[np.ndarray]:
@@ -443,7 +451,7 @@ class Model:
         if (masked, taps) not in self._executables:
             plain = not masked and not taps
             built = self.built if plain else self.build(self.make_flow(masked=masked, taps=taps))
-            self._executables[masked, taps] = compile(built, self.target, quantize=self.quantize)
+            self._executables[masked, taps] = self._compile(built)
         return self._executables[masked, taps]
 
 

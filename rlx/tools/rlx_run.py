@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rlx.tools.progress import Progress
+
 if TYPE_CHECKING:
     from rlx.runtime import Executable, Spec
 
@@ -52,7 +54,7 @@ class _Job:
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code."""
     args = _parser().parse_args(argv)
-    progress = _Progress()
+    progress = Progress()
     try:
         from rlx.diagnostics import CompileError
         from rlx.pipeline import PipelineError
@@ -131,22 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-class _Progress:
-    """One line on a terminal that says what is going on; nothing elsewhere."""
-
-    def __init__(self) -> None:
-        self._shown = sys.stderr.isatty()
-
-    def __call__(self, step: str) -> None:
-        if self._shown:
-            print(f"\r\x1b[K{step} ...", end="", file=sys.stderr, flush=True)
-
-    def done(self) -> None:
-        if self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def _run(args: argparse.Namespace, progress: _Progress) -> int:
+def _run(args: argparse.Namespace, progress: Progress) -> int:
     from rlx import compiler
 
     if args.emit and (args.input or args.random_inputs or args.output):

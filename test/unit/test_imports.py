@@ -38,6 +38,7 @@ ROOMS = {
     },
     "encoder": {*FOUNDATION, "flow", "runtime", "compiler"},
     "models": {*FOUNDATION, "flow", "runtime", "compiler", "encoder"},
+    "text": {"models"},
     "fingerprint": {"host", "registry"},
     "tools": None,  # everything
 }
