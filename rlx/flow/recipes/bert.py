@@ -148,10 +148,10 @@ def bert_flow(config: EncoderConfig, *, prefix: str = "", pooling: str | None = 
 
 def bert_encoder_layer(config: EncoderConfig, prefix: str) -> StageList:
     """Attention to every token that is there, then a feed-forward block; norms after each sum."""
-    keys = (f"{prefix}.attention.self.{name}.weight" for name in ("query", "key", "value"))
+    query, key, value = (f"{prefix}.attention.self.{x}.weight" for x in ("query", "key", "value"))
     heads = config.num_heads
     spec = (
-        SelfAttnPrefillSpec(*keys, heads, config.hidden_size // heads, heads)
+        SelfAttnPrefillSpec(query, key, value, heads, config.hidden_size // heads, heads)
         .with_n_rot(0)
         .with_mask(MaskKind(keep="attention_mask"))
         .with_hf_bias()
