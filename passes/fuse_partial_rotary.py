@@ -295,18 +295,20 @@ def _between(result: ir.Value, stops: set[ir.Value], start: ir.Value) -> list[ir
     """What ``result`` is made of and depends on ``start``, in an order that respects this."""
     depends: dict[ir.Value, bool] = {value: value == start for value in stops}
     order: list[ir.Value] = []
-
-    def visit(value: ir.Value) -> bool:
+    pending = [result]
+    while pending:
+        value = pending[-1]
+        op = producer(value)
+        operands = [] if op is None else [each for each in op.operands if is_tensor(each)]
+        unknown = [] if value in depends else [each for each in operands if each not in depends]
+        if unknown:
+            pending += unknown
+            continue
+        pending.pop()
         if value not in depends:
-            op = producer(value)
-            depends[value] = False
-            for operand in [] if op is None else filter(is_tensor, op.operands):
-                depends[value] |= visit(operand)
+            depends[value] = any(depends[each] for each in operands)
             if depends[value]:
                 order.append(value)
-        return depends[value]
-
-    visit(result)
     return order
 
 

@@ -198,14 +198,37 @@ def _extract_slice(op: Any, index: Index) -> list[Step] | None:
 
 
 def _insert_slice(op: Any, index: Index) -> list[Step] | None:
+    """Goes through a whole chain of insertions, which may have a link for every head."""
+    steps: list[Step] = []
+    left = np.ones(_count(index), dtype=bool)
+    result = value = op.results[0]
+    while left.any() and op is not None and op.name == "tensor.insert_slice":
+        found = _inserted(op, index)
+        if found is None:
+            break
+        moved, inside = found
+        inside &= left
+        if inside.any():
+            steps.append((op.operands[0], _select(moved, inside), inside))
+        left &= ~inside
+        value = op.operands[1]
+        op = producer(value)
+    if value == result:
+        return None
+    if left.any():
+        steps.append((value, _select(index, left), left))
+    return steps
+
+
+def _inserted(op: Any, index: Index) -> tuple[Index, np.ndarray] | None:
+    """Where in the slice that is inserted the elements are, and which of them are in it at all."""
     source, into = list(op.operands)[:2]
     kept = _kept_axes(op, source.type.shape)
-    offsets, sizes, strides = (_mixed(op, group) for group in range(3))
     if kept is None:
         return None
-    count = _count(index)
-    inside = np.ones(count, dtype=bool)
+    inside = np.ones(_count(index), dtype=bool)
     moved: list[Axis] = []
+    offsets, sizes, strides = (_mixed(op, group) for group in range(3))
     for axis, (offset, size, stride) in enumerate(zip(offsets, sizes, strides, strict=True)):
         at = index[axis]
         if isinstance(at, int):
@@ -219,12 +242,7 @@ def _insert_slice(op: Any, index: Index) -> list[Step] | None:
             return None
         if axis in kept:
             moved.append(at)
-    steps: list[Step] = []
-    if inside.any():
-        steps.append((source, _select(tuple(moved), inside), inside))
-    if not inside.all():
-        steps.append((into, _select(index, ~inside), ~inside))
-    return steps
+    return tuple(moved), inside
 
 
 # -- reshapes ------------------------------------------------------------------------------------
