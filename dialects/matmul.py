@@ -74,7 +74,7 @@ class MatmulOp(RlxOp, name="matmul"):
         return product.astype(input.dtype)
 
     def lower(self) -> ir.Value:
-        input, weight = self._fitting_operands()
+        input, weight = self.fitting_operands()
         rank = input.type.rank
         element = input.type.element_type
         wide = accumulator_type(element)
@@ -99,7 +99,7 @@ class MatmulOp(RlxOp, name="matmul"):
         total = emit.generic([input, weight], total, maps, iterators, body)
         return emit.convert_tensor(total, element)
 
-    def _fitting_operands(self) -> tuple[ir.Value, ir.Value]:
+    def fitting_operands(self) -> tuple[ir.Value, ir.Value]:
         """The operands, whose inner sizes are made sure to agree."""
         input, weight = self.input, self.weight
         inner = 1 if self.transpose_weight else 0

@@ -53,11 +53,14 @@ _PASSES = {
     "rlx-expand-copies": "rlx.passes.expand_copies:ExpandCopies",
     "rlx-export": "rlx.passes.export:Export",
     "rlx-outline-kernels": "rlx.passes.outline_kernels:OutlineKernels",
+    "rlx-sink-arguments": "rlx.passes.sink_arguments:SinkArguments",
     "rlx-round-floats": "rlx.passes.round_floats:RoundFloats",
     "rlx-propagate-asserts": "rlx.passes.propagate_asserts:PropagateAsserts",
     "rlx-return-donated": "rlx.passes.return_donated:ReturnDonated",
     "rlx-fuse-elementwise": "rlx.passes.fuse_elementwise:FuseElementwise",
     "rlx-lower-asserts": "rlx.passes.lower_asserts:LowerAsserts",
+    "rlx-cpu-select-kernels": "rlx.schedules.cpu.passes:SelectKernels",
+    "rlx-cpu-emit-kernels": "rlx.schedules.cpu.passes:EmitKernels",
     "convert-rlx-to-linalg": "rlx.passes.convert_rlx_to_linalg:ConvertRlxToLinalg",
 }
 

@@ -7,8 +7,9 @@ from typing import Literal
 from rlx.host import ir
 from rlx.options import option
 from rlx.passes.base import Pipeline
+from rlx.schedules.cpu import isa as isas
 from rlx.targets import codegen
-from rlx.targets.base import Stage, Target
+from rlx.targets.base import Stage, Target, TargetError
 
 __all__ = ["CpuPipeline", "CpuTarget", "host_features"]
 
@@ -18,6 +19,7 @@ _FUSED = "rlx-fuse"
 # elementwise ops become loops: selections between whole tensors would be costly.
 _LINALG = (
     "rlx-check-shapes,"
+    "{select}"
     "convert-rlx-to-linalg,"
     "func.func(lift-cf-to-scf),"
     "cse,"
@@ -36,10 +38,11 @@ _LINALG = (
 # Results of branches get plain layouts only if no tensor.empty is left to bufferization itself.
 _BUFFERIZED = (
     "rlx-export,"
+    "{emit}"
     "eliminate-empty-tensors,"
     "empty-tensor-to-alloc-tensor,"
-    "one-shot-bufferize{allow-return-allocs-from-loops bufferize-function-boundaries "
-    "function-boundary-type-conversion=identity-layout-map},"
+    "one-shot-bufferize{{allow-return-allocs-from-loops bufferize-function-boundaries "
+    "function-boundary-type-conversion=identity-layout-map}},"
     "canonicalize,cse,"
     "drop-equivalent-buffer-results,"
     "canonicalize,"
@@ -69,7 +72,8 @@ _LLVM = (
     "finalize-memref-to-llvm{{use-aligned-alloc=true}},"
     "convert-to-llvm,"
     "reconcile-unrealized-casts,"
-    "canonicalize,cse"
+    "canonicalize,cse,"
+    "rlx-sink-arguments"
 )
 
 
@@ -92,17 +96,28 @@ class CpuTarget(Target):
     name = "cpu"
 
     opt_level: Literal["0", "1", "2", "3"] = option("3", "LLVM's optimisation level")
+    kernels: Literal["host", "avx512", "avx2", "none"] = option(
+        "host", "instruction set of kernels for heavy ops; none: everything takes the plain path"
+    )
 
     def stages(self) -> tuple[Stage, ...]:
         features = host_features()
         expand_bf16 = str("avx512bf16" not in features).lower()
         # LLVM would use half of the registers, with an eye on the clock of older machines.
         vector_width = 512 if "avx512f" in features else 0
+        isa = isas.best(features) if self.kernels == "host" else self.kernels
+        select = emit = ""
+        if isa != "none":
+            if lacking := isas.ISAS[isa].features - features:
+                raise TargetError(
+                    f"kernels={isa}: this machine has no {', '.join(sorted(lacking))}"
+                )
+            select, emit = f"rlx-cpu-select-kernels{{isa={isa}}},", "rlx-cpu-emit-kernels,"
         return (
             Stage("rlx", ""),
             Stage("fused", _FUSED),
-            Stage("linalg", _LINALG),
-            Stage("bufferized", _BUFFERIZED),
+            Stage("linalg", _LINALG.format(select=select)),
+            Stage("bufferized", _BUFFERIZED.format(emit=emit)),
             Stage("llvm", _LLVM.format(expand_bf16=expand_bf16, vector_width=vector_width)),
         )
 

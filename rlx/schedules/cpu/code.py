@@ -1,0 +1,355 @@
+"""Short names for the ops that kernels are made of: loops, vectors and buffers.
+
+Everything is emitted at the ambient insertion point. Indices may be given as ``int``.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from rlx.dialects.types import DYNAMIC
+from rlx.host import arith, bufferization, func, ir, memref, scf, vector
+
+__all__ = [
+    "DYNAMIC",
+    "Index",
+    "Kernel",
+    "Kernels",
+    "add",
+    "alloc",
+    "alloca",
+    "broadcast",
+    "call",
+    "ceil_div",
+    "dim",
+    "f32",
+    "fma",
+    "if_",
+    "index",
+    "less",
+    "load",
+    "load_scalar",
+    "loop",
+    "mask",
+    "matrix",
+    "maximum",
+    "minimum",
+    "multiply",
+    "round_up",
+    "splat",
+    "store",
+    "store_scalar",
+    "subtract",
+    "sum_of",
+    "to_buffer",
+    "to_tensor",
+    "transpose",
+    "vectors",
+]
+
+Index: TypeAlias = int | ir.Value
+
+Kernel: TypeAlias = Callable[..., None]
+"""Emits a call with the arguments it is given."""
+
+# -- indices ---------------------------------------------------------------------------------------
+
+
+def index(value: Index) -> ir.Value:
+    return arith.constant(ir.IndexType.get(), value) if isinstance(value, int) else value
+
+
+def add(a: Index, b: Index) -> Index:
+    if isinstance(a, int) and isinstance(b, int):
+        return a + b
+    if a == 0 or b == 0:
+        return b if isinstance(a, int) and a == 0 else a
+    return arith.addi(index(a), index(b))
+
+
+def subtract(a: Index, b: Index) -> Index:
+    if isinstance(a, int) and isinstance(b, int):
+        return a - b
+    return arith.subi(index(a), index(b))
+
+
+def multiply(a: Index, b: Index) -> Index:
+    if isinstance(a, int) and isinstance(b, int):
+        return a * b
+    return arith.muli(index(a), index(b))
+
+
+def minimum(a: Index, b: Index) -> Index:
+    if isinstance(a, int) and isinstance(b, int):
+        return min(a, b)
+    return arith.minsi(index(a), index(b))
+
+
+def maximum(a: Index, b: Index) -> Index:
+    if isinstance(a, int) and isinstance(b, int):
+        return max(a, b)
+    return arith.maxsi(index(a), index(b))
+
+
+def ceil_div(a: Index, b: int) -> Index:
+    if isinstance(a, int):
+        return -(-a // b)
+    return arith.divui(arith.addi(a, index(b - 1)), index(b))
+
+
+def round_up(a: Index, b: int) -> Index:
+    return multiply(ceil_div(a, b), b)
+
+
+def less(a: Index, b: Index) -> ir.Value:
+    return arith.cmpi(arith.CmpIPredicate.slt, index(a), index(b))
+
+
+# -- control ---------------------------------------------------------------------------------------
+
+
+def loop(
+    low: Index,
+    high: Index,
+    step: Index,
+    body: Callable[..., Sequence[ir.Value] | None],
+    inits: Sequence[ir.Value] = (),
+) -> list[ir.Value]:
+    """``for i in range(low, high, step)``; ``body`` takes and returns the carried values."""
+    op = scf.ForOp(index(low), index(high), index(step), list(inits))
+    with ir.InsertionPoint(op.body):
+        scf.yield_(body(op.induction_variable, *op.inner_iter_args) or [])
+    return list(op.results)
+
+
+def if_(
+    condition: ir.Value,
+    then: Callable[[], Sequence[ir.Value] | None],
+    otherwise: Callable[[], Sequence[ir.Value] | None] | None = None,
+    types: Sequence[ir.Type] = (),
+) -> list[ir.Value]:
+    op = scf.IfOp(condition, list(types), has_else=otherwise is not None)
+    with ir.InsertionPoint(op.then_block):
+        scf.yield_(then() or [])
+    if otherwise is not None:
+        with ir.InsertionPoint(op.else_block):
+            scf.yield_(otherwise() or [])
+    return list(op.results)
+
+
+def vectors(count: Index, lanes: int, body: Callable[[ir.Value, Index | None], None]) -> None:
+    """Calls ``body`` with the start of every vector, and how much of it there is if not all."""
+    whole = arith.subi(index(count), arith.remui(index(count), index(lanes)))
+    loop(0, whole, lanes, lambda at: body(at, None))
+    loop(whole, count, lanes, lambda at: body(at, subtract(count, at)))
+
+
+# -- buffers ---------------------------------------------------------------------------------------
+
+
+def f32() -> ir.Type:
+    return ir.F32Type.get()
+
+
+def matrix(element: ir.Type, rank: int = 2) -> ir.MemRefType:
+    """A buffer of any sizes and strides, whose last axis is contiguous."""
+    strides = ", ".join(["?"] * (rank - 1) + ["1"])
+    layout = ir.Attribute.parse(f"strided<[{strides}], offset: ?>")
+    return ir.MemRefType.get([DYNAMIC] * rank, element, layout)
+
+
+def dim(buffer: ir.Value, axis: int) -> ir.Value:
+    return memref.DimOp(buffer, index(axis)).result
+
+
+def _buffer(shape: Sequence[Index], element: ir.Type) -> tuple[ir.MemRefType, list[ir.Value]]:
+    static = [size if isinstance(size, int) else DYNAMIC for size in shape]
+    return ir.MemRefType.get(static, element), [s for s in shape if not isinstance(s, int)]
+
+
+def alloc(shape: Sequence[Index], element: ir.Type) -> ir.Value:
+    """A buffer that bufferization's own passes free."""
+    type_, dynamic = _buffer(shape, element)
+    return memref.alloc(type_, dynamic, [], alignment=64)
+
+
+def alloca(shape: Sequence[int], element: ir.Type) -> ir.Value:
+    """A small buffer on the stack; not inside of loops."""
+    return memref.alloca(_buffer(shape, element)[0], [], [], alignment=64)
+
+
+def to_buffer(value: ir.Value) -> ir.Value:
+    """A tensor as a buffer that is only read."""
+    type_ = matrix(value.type.element_type, value.type.rank)
+    shaped = ir.MemRefType.get(value.type.shape, type_.element_type, type_.layout)
+    return bufferization.ToBufferOp(shaped, value, read_only=True).result
+
+
+def to_tensor(buffer: ir.Value) -> ir.Value:
+    """A buffer that nothing else uses as a tensor."""
+    type_ = ir.RankedTensorType.get(buffer.type.shape, buffer.type.element_type)
+    return bufferization.ToTensorOp(type_, buffer, restrict=True, writable=True).result
+
+
+# -- vectors ---------------------------------------------------------------------------------------
+
+
+def splat(value: float, lanes: int, element: ir.Type | None = None) -> ir.Value:
+    element = element or f32()
+    type_ = ir.VectorType.get([lanes], element)
+    scalar = (
+        ir.FloatAttr.get(element, value)
+        if isinstance(element, ir.FloatType)
+        else ir.IntegerAttr.get(element, int(value))
+    )
+    return arith.constant(type_, ir.DenseElementsAttr.get_splat(type_, scalar))
+
+
+def mask(count: Index, lanes: int) -> ir.Value:
+    """The first ``count`` lanes; none when it is negative, all when it is large."""
+    i32 = ir.IntegerType.get_signless(32)
+    type_ = ir.VectorType.get([lanes], i32)
+    numbers = ir.DenseElementsAttr.get(
+        [ir.IntegerAttr.get(i32, lane) for lane in range(lanes)], type_
+    )
+    count = arith.index_cast(i32, index(minimum(count, lanes)))
+    return arith.cmpi(
+        arith.CmpIPredicate.slt, arith.constant(type_, numbers), broadcast(count, lanes)
+    )
+
+
+def _widen(value: ir.Value) -> ir.Value:
+    """f32, whatever the storage type."""
+    type_ = value.type
+    if isinstance(type_, ir.VectorType):
+        wide: ir.Type = ir.VectorType.get(type_.shape, f32())
+    else:
+        wide = f32()
+    return value if type_ == wide else arith.extf(wide, value)
+
+
+def load(
+    buffer: ir.Value, indices: Sequence[Index], lanes: int, count: Index | None = None
+) -> ir.Value:
+    """A vector along the last axis, as f32.
+
+    With a ``count``, only so many elements are read, and the others are zero.
+    """
+    element = buffer.type.element_type
+    type_ = ir.VectorType.get([lanes], element)
+    at = [index(i) for i in indices]
+    if count is None:
+        return _widen(vector.load(type_, buffer, at))
+    if element == f32():
+        return vector.maskedload(type_, buffer, at, mask(count, lanes), splat(0.0, lanes))
+
+    # LLVM has no masked load of 16 bits that works everywhere.
+    def one(lane: ir.Value, loaded: ir.Value) -> list[ir.Value]:
+        value = load_scalar(buffer, [*at[:-1], add(at[-1], lane)])
+        return [vector.insert(value, loaded, [lane], [DYNAMIC])]
+
+    return loop(0, minimum(count, lanes), 1, one, [splat(0.0, lanes)])[0]
+
+
+def load_scalar(buffer: ir.Value, indices: Sequence[Index]) -> ir.Value:
+    return _widen(memref.load(buffer, [index(i) for i in indices]))
+
+
+def store(
+    value: ir.Value, buffer: ir.Value, indices: Sequence[Index], count: Index | None = None
+) -> None:
+    """Writes an f32 vector, or the first ``count`` elements of it, rounded to the buffer's type."""
+    at = [index(i) for i in indices]
+    lanes = value.type.shape[0]
+    element = buffer.type.element_type
+    if count is None:
+        if element != f32():
+            value = arith.truncf(ir.VectorType.get([lanes], element), value)
+        vector.store(value, buffer, at)
+    elif element == f32():
+        vector.maskedstore(buffer, at, mask(count, lanes), value)
+    else:
+
+        def one(lane: ir.Value) -> None:
+            scalar = arith.truncf(element, vector.extract(value, [lane], [DYNAMIC]))
+            memref.store(scalar, buffer, [*at[:-1], add(at[-1], lane)])
+
+        loop(0, minimum(count, lanes), 1, one)
+
+
+def store_scalar(value: ir.Value, buffer: ir.Value, indices: Sequence[Index]) -> None:
+    memref.store(value, buffer, [index(i) for i in indices])
+
+
+def broadcast(scalar: ir.Value, lanes: int) -> ir.Value:
+    return vector.broadcast(ir.VectorType.get([lanes], scalar.type), scalar)
+
+
+def fma(a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+    return vector.fma(a, b, c)
+
+
+def sum_of(value: ir.Value) -> ir.Value:
+    """The sum of the lanes, in any order."""
+    return vector.reduction(
+        value.type.element_type,
+        ir.Attribute.parse("#vector.kind<add>"),
+        value,
+        fastmath=ir.Attribute.parse("#arith.fastmath<reassoc>"),
+    )
+
+
+def transpose(rows: Sequence[ir.Value]) -> list[ir.Value]:
+    """As many vectors as each has lanes, as rows of a square that is transposed."""
+    rows, size = list(rows), len(rows)
+    half = 1
+    while half < size:
+        # Swaps the off-diagonal quarters of every square of 2 * half.
+        low = [j if not j & half else size + j - half for j in range(size)]
+        high = [j + half if not j & half else size + j for j in range(size)]
+        for i in range(size):
+            if not i & half:
+                a, b = rows[i], rows[i + half]
+                rows[i] = vector.shuffle(a, b, low)
+                rows[i + half] = vector.shuffle(a, b, high)
+        half *= 2
+    return rows
+
+
+# -- functions -------------------------------------------------------------------------------------
+
+
+class Kernels:
+    """The kernels of a module: private functions, one per distinct name."""
+
+    def __init__(self, module: ir.Operation):
+        self.module = module
+        self._types: dict[str, list[ir.Type]] = {}
+
+    def define(self, name: str, types: Sequence[ir.Type], build: Callable[..., None]) -> Kernel:
+        """A function that emits a call of kernel ``name``, which ``build`` emits once.
+
+        Equal names must stand for equal kernels. ``build`` takes the arguments.
+        """
+        if name not in self._types:
+            self._types[name] = list(types)
+            with ir.InsertionPoint.at_block_begin(self.module.regions[0].blocks[0]):
+                type_ = ir.FunctionType.get(list(types), [])
+                function = func.FuncOp(name, type_, visibility="private")
+            function.attributes["llvm.linkage"] = ir.Attribute.parse("#llvm.linkage<internal>")
+            function.attributes["llvm.no_inline"] = ir.UnitAttr.get()
+            block = function.add_entry_block()
+            with ir.InsertionPoint(block):
+                build(*block.arguments)
+                func.return_([])
+        return lambda *arguments: call(name, self._types[name], arguments)
+
+
+def call(name: str, types: Sequence[ir.Type], arguments: Sequence[Any]) -> None:
+    """Calls a kernel; buffers of other static sizes are cast."""
+    operands = []
+    for type_, argument in zip(types, arguments, strict=True):
+        value = index(argument)
+        if isinstance(type_, ir.MemRefType) and value.type != type_:
+            value = memref.cast(type_, value)
+        operands.append(value)
+    func.CallOp([], ir.FlatSymbolRefAttr.get(name), operands)

@@ -1,0 +1,38 @@
+"""What a kernel needs to know about the instruction set."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+__all__ = ["ISAS", "Isa", "best"]
+
+
+@dataclass(frozen=True)
+class Isa:
+    """An instruction set with fused multiply-add.
+
+    Attributes:
+        name: what it is called in options.
+        features: what the machine must have, in LLVM's spelling.
+        lanes: f32 elements of a vector register.
+        registers: how many vector registers there are.
+    """
+
+    name: str
+    features: frozenset[str]
+    lanes: int
+    registers: int
+
+
+ISAS = {
+    isa.name: isa
+    for isa in (
+        Isa("avx512", frozenset({"avx512f", "avx512vl", "avx512bw", "fma"}), 16, 32),
+        Isa("avx2", frozenset({"avx2", "fma", "f16c"}), 8, 16),
+    )
+}
+"""Known instruction sets, best first."""
+
+
+def best(features: Collection[str]) -> str:
+    """The name of the best of `ISAS` that a machine with these features has; "none" without."""
+    return next((isa.name for isa in ISAS.values() if isa.features <= set(features)), "none")

@@ -1,0 +1,553 @@
+"""`rlx.matmul`: packed panels and a microkernel that lives in registers; streaming for few rows.
+
+The packed form follows the well-known scheme of Goto and of BLIS: a block of the weight becomes
+panels of some columns, a block of the activations stays in the L2 cache, and the microkernel keeps
+a tile of sums in registers while it runs down a panel. With few rows, packing would cost more than
+it saves: the weight is read once, as it lies in memory.
+
+All sizes are taken from the buffers at run time, so that one kernel serves every matmul of a module
+with the same storage type and orientation of the weight.
+"""
+
+from dataclasses import dataclass
+
+from rlx.dialects import emit
+from rlx.dialects.base import RlxOp
+from rlx.dialects.matmul import MatmulOp
+from rlx.dialects.types import is_static
+from rlx.host import arith, ir, tensor
+from rlx.schedules.cpu import code
+from rlx.schedules.cpu.code import Index, Kernel, Kernels
+from rlx.schedules.cpu.isa import Isa
+
+__all__ = ["Parameters", "build", "parameters", "prepare", "refusal"]
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Sizes of blocks.
+
+    Attributes:
+        rows, vectors: the microkernel keeps rows x vectors registers of sums.
+        unroll: steps of the inner dimension per iteration; divides ``inner``.
+        block_rows, inner, columns: the block of activations is block_rows x inner, that of the
+            weight inner x columns. ``block_rows`` is a multiple of ``rows``, ``inner`` of the
+            lanes, and ``columns`` of a panel.
+        few, few_transposed: up to this many rows, a weight [K, N], [N, K] is not packed.
+        few_rows, few_columns: what the form without packing computes at a time.
+    """
+
+    rows: int
+    vectors: int
+    unroll: int = 4
+    block_rows: int = 252
+    inner: int = 512
+    columns: int = 2048
+    few: int = 16
+    few_transposed: int = 40
+    few_rows: int = 6
+    few_columns: int = 4
+
+
+_PARAMETERS = {
+    "avx512": Parameters(rows=6, vectors=4),
+    "avx2": Parameters(rows=6, vectors=2, inner=256, few_rows=2),
+}
+
+
+def parameters(isa: Isa) -> Parameters:
+    return _PARAMETERS[isa.name]
+
+
+# Below these sizes vectors and blocks stay mostly empty.
+_LEAST_COLUMNS = 32
+_LEAST_INNER = 32
+
+
+def refusal(op: MatmulOp) -> str | None:
+    """Why the kernel is not for ``op``; None when it is."""
+    element = op.input.type.element_type
+    if isinstance(element, ir.F64Type):
+        return "there is no kernel for f64"
+    inner, columns = op.weight.type.shape
+    if op.transpose_weight:
+        inner, columns = columns, inner
+    for what, size, least in (
+        ("inner dimension", inner, _LEAST_INNER),
+        ("number of columns", columns, _LEAST_COLUMNS),
+    ):
+        if not is_static(size):
+            return f"the {what} is not known"
+        if size < least:
+            return f"the {what}, {size}, is below {least}"
+    return None
+
+
+def prepare(op: MatmulOp) -> tuple[RlxOp, ir.Value]:
+    """Checks sizes and makes a matmul of two matrices; returns it and the value of the result."""
+    input, weight = op.fitting_operands()
+    shape = emit.sizes(input)
+    rows = input
+    if len(shape) == 1:
+        rows = tensor.expand_shape(
+            ir.RankedTensorType.get([1, *input.type.shape], input.type.element_type),
+            input,
+            [[0, 1]],
+            [],
+            [1, *input.type.shape],
+        )
+    while rows.type.rank > 2:
+        rows = emit.join_axes(rows, 0)
+    result = MatmulOp.create(rows, weight, transpose_weight=op.transpose_weight)
+    made = result.owner.opview
+    columns = result.type.shape[1]
+    if len(shape) == 1:
+        type_ = ir.RankedTensorType.get([columns], result.type.element_type)
+        return made, tensor.collapse_shape(type_, result, [[0, 1]])
+    if len(shape) == 2:
+        return made, result
+    leading = [size if isinstance(size, int) else code.DYNAMIC for size in shape[:-1]]
+    type_ = ir.RankedTensorType.get([*leading, columns], result.type.element_type)
+    last = len(shape) - 1
+    dynamic = [size for size in shape[:-1] if not isinstance(size, int)]
+    groups = [list(range(last)), [last]]
+    return made, tensor.expand_shape(type_, result, groups, dynamic, [*leading, columns])
+
+
+def build(op: MatmulOp, kernels: Kernels, isa: Isa) -> ir.Value:
+    """Emits buffers and the call for an op that :func:`prepare` made; returns the result."""
+    input, weight = op.input, op.weight
+    element = input.type.element_type
+    columns = op.results[0].type.shape[1]
+    shape = [emit.dim(input, 0), columns]
+    result = code.alloc(shape, code.f32())
+    run = _matmul(kernels, element, op.transpose_weight, isa)
+    run(code.to_buffer(input), code.to_buffer(weight), result)
+    return emit.convert_tensor(code.to_tensor(result), element)
+
+
+def _matmul(kernels: Kernels, element: ir.Type, transposed: bool, isa: Isa) -> Kernel:
+    """input [M, K], weight [N, K] or [K, N], f32 result [M, N], which is overwritten."""
+    p = parameters(isa)
+    storage = code.matrix(element)
+    types = [storage, storage, code.matrix(code.f32())]
+    name = f"rlx_matmul_{'nk' if transposed else 'kn'}_{element}_{isa.name}"
+    few = (_few_transposed if transposed else _few)(kernels, name, types, isa, p)
+    packed = _packed(kernels, name, types, transposed, isa, p)
+
+    most = p.few_transposed if transposed else p.few
+
+    def body(a: ir.Value, b: ir.Value, c: ir.Value) -> None:
+        is_many = code.less(most, code.dim(a, 0))
+        code.if_(is_many, lambda: packed(a, b, c), lambda: few(a, b, c))
+
+    return kernels.define(name, types, body)
+
+
+# -- many rows -------------------------------------------------------------------------------------
+
+
+def _packed(
+    kernels: Kernels, name: str, types: list[ir.Type], transposed: bool, isa: Isa, p: Parameters
+) -> Kernel:
+    width = p.vectors * isa.lanes
+    block = ir.MemRefType.get([p.block_rows, p.inner], code.f32())
+    panels = ir.MemRefType.get([code.DYNAMIC, p.inner, width], code.f32())
+    index = ir.IndexType.get()
+    pack_rows = kernels.define(
+        f"{name}_pack_input",
+        [types[0], block, *[index] * 3],
+        lambda *arguments: _pack_rows(isa, p, *arguments),
+    )
+    pack_panels = kernels.define(
+        f"{name}_pack_weight",
+        [types[1], panels, *[index] * 4],
+        lambda *arguments: (_pack_transposed if transposed else _pack)(isa, width, p, *arguments),
+    )
+    micro = kernels.define(
+        f"rlx_matmul_{isa.name}_micro",
+        [block, panels, types[2], *[index] * 6],
+        lambda *arguments: _micro(isa, p, *arguments),
+    )
+
+    def body(a: ir.Value, b: ir.Value, c: ir.Value) -> None:
+        rows, inner, columns = code.dim(a, 0), code.dim(a, 1), code.dim(c, 1)
+        count = code.minimum(code.ceil_div(columns, width), p.columns // width)
+        packed_b = code.alloc([count, p.inner, width], code.f32())
+        packed_a = code.alloc([p.block_rows, p.inner], code.f32())
+        edge = code.alloca([p.rows, width], code.f32())
+
+        def column_block(j: ir.Value) -> None:
+            width_here = code.minimum(code.subtract(columns, j), p.columns)
+            # Without an inner dimension there is one empty block, which writes zeros.
+            code.loop(0, code.maximum(inner, 1), p.inner, lambda k: inner_block(j, width_here, k))
+
+        def inner_block(j: ir.Value, width_here: Index, k: ir.Value) -> None:
+            depth = code.minimum(code.subtract(inner, k), p.inner)
+            pack_panels(b, packed_b, j, width_here, k, depth)
+            steps = code.round_up(depth, p.unroll)
+            code.loop(0, rows, p.block_rows, lambda i: row_block(j, width_here, k, steps, i))
+
+        def row_block(
+            j: ir.Value, width_here: Index, k: ir.Value, steps: Index, i: ir.Value
+        ) -> None:
+            height = code.minimum(code.subtract(rows, i), p.block_rows)
+            pack_rows(a, packed_a, i, k, height)
+
+            def tile(panel: ir.Value, row: ir.Value) -> None:
+                column = code.multiply(panel, width)
+                left_columns = code.subtract(width_here, column)
+                left_rows = code.subtract(height, row)
+                at = code.add(i, row), code.add(j, column)
+                inside = arith.andi(
+                    code.less(p.rows - 1, left_rows), code.less(width - 1, left_columns)
+                )
+
+                def whole() -> None:
+                    micro(packed_a, packed_b, c, row, panel, *at, steps, k)
+
+                def part() -> None:
+                    micro(packed_a, packed_b, edge, row, panel, 0, 0, steps, 0)
+                    _add_part(isa, p, edge, c, *at, left_rows, left_columns, k)
+
+                code.if_(inside, whole, part)
+
+            code.loop(
+                0,
+                code.ceil_div(width_here, width),
+                1,
+                lambda panel: code.loop(0, height, p.rows, lambda row: tile(panel, row)),
+            )
+
+        code.loop(0, columns, p.columns, column_block)
+
+    return kernels.define(f"{name}_packed", types, body)
+
+
+def _pack_rows(
+    isa: Isa,
+    p: Parameters,
+    source: ir.Value,
+    block: ir.Value,
+    row: ir.Value,
+    k: ir.Value,
+    height: ir.Value,
+) -> None:
+    """Copies rows of the input; zeros follow where the inner dimension ends."""
+    rows, inner = code.dim(source, 0), code.dim(source, 1)
+    last = code.subtract(rows, 1)
+
+    def one(i: ir.Value) -> None:
+        # The microkernel reads whole tiles: the last row stands in for rows that are not there.
+        at = code.minimum(code.add(row, i), last)
+
+        def copy(step: ir.Value, inside: ir.Value | None) -> None:
+            value = code.load(source, [at, code.add(k, step)], isa.lanes, inside)
+            code.store(value, block, [i, step])
+
+        code.vectors(code.minimum(code.subtract(inner, k), p.inner), isa.lanes, copy)
+
+    code.loop(0, code.round_up(height, p.rows), 1, one)
+
+
+def _pack(
+    isa: Isa,
+    width: int,
+    p: Parameters,
+    weight: ir.Value,
+    panels: ir.Value,
+    column: ir.Value,
+    columns: ir.Value,
+    k: ir.Value,
+    depth: ir.Value,
+) -> None:
+    """Panels of a weight [K, N]: columns past the end and steps past ``depth`` are zero."""
+
+    def panel(n: ir.Value) -> None:
+        start = code.multiply(n, width)
+        left = code.subtract(columns, start)
+
+        def rows(is_whole: bool) -> None:
+            def row(i: ir.Value) -> None:
+                for v in range(0, width, isa.lanes):
+                    inside = None if is_whole else code.subtract(left, v)
+                    at = [code.add(k, i), code.add(code.add(column, start), v)]
+                    code.store(code.load(weight, at, isa.lanes, inside), panels, [n, i, v])
+
+            code.loop(0, depth, 1, row)
+
+        def clear(i: ir.Value) -> None:
+            for v in range(0, width, isa.lanes):
+                code.store(code.splat(0.0, isa.lanes), panels, [n, i, v])
+
+        code.if_(code.less(left, width), lambda: rows(False), lambda: rows(True))
+        code.loop(depth, code.round_up(depth, p.unroll), 1, clear)
+
+    code.loop(0, code.ceil_div(columns, width), 1, panel)
+
+
+def _pack_transposed(
+    isa: Isa,
+    width: int,
+    p: Parameters,
+    weight: ir.Value,
+    panels: ir.Value,
+    column: ir.Value,
+    columns: ir.Value,
+    k: ir.Value,
+    depth: ir.Value,
+) -> None:
+    """Panels of a weight [N, K]: steps past ``depth`` are zero.
+
+    Columns past the end repeat the last one; nobody looks at what comes of them.
+    """
+    last = code.subtract(code.dim(weight, 0), 1)
+
+    def strip(s: ir.Value) -> None:
+        # One strip of rows after the other, so that few streams are read at a time.
+        first = code.add(column, code.multiply(s, isa.lanes))
+        rows = [code.minimum(code.add(first, r), last) for r in range(isa.lanes)]
+        strips = code.index(width // isa.lanes)
+        n = arith.divui(s, strips)
+        v = code.multiply(arith.remui(s, strips), isa.lanes)
+
+        def square(i: ir.Value, inside: ir.Value | None) -> None:
+            here = code.add(k, i)
+            loaded = [code.load(weight, [row, here], isa.lanes, inside) for row in rows]
+            for r, vector in enumerate(code.transpose(loaded)):
+                code.store(vector, panels, [n, code.add(i, r), v])
+
+        code.vectors(depth, isa.lanes, square)
+
+    count = code.multiply(code.ceil_div(columns, width), width // isa.lanes)
+    code.loop(0, count, 1, strip)
+
+
+def _micro(
+    isa: Isa,
+    p: Parameters,
+    block: ir.Value,
+    panels: ir.Value,
+    result: ir.Value,
+    row: ir.Value,
+    panel: ir.Value,
+    to_row: ir.Value,
+    to_column: ir.Value,
+    steps: ir.Value,
+    k: ir.Value,
+) -> None:
+    """One tile of the result: overwritten where ``k`` is 0, else added to."""
+    cells = [(i, v) for i in range(p.rows) for v in range(p.vectors)]
+
+    def place(i: int, v: int) -> list[Index]:
+        return [code.add(to_row, i), code.add(to_column, v * isa.lanes)]
+
+    first = arith.cmpi(arith.CmpIPredicate.eq, k, code.index(0))
+    sums = code.if_(
+        first,
+        lambda: [code.splat(0.0, isa.lanes) for _ in cells],
+        lambda: [code.load(result, place(*cell), isa.lanes) for cell in cells],
+        [ir.VectorType.get([isa.lanes], code.f32())] * len(cells),
+    )
+    rows = [code.add(row, i) for i in range(p.rows)]
+
+    def body(step: ir.Value, *carried: ir.Value) -> list[ir.Value]:
+        sums = dict(zip(cells, carried, strict=True))
+        for u in range(p.unroll):
+            here = code.add(step, u)
+            weights = [
+                code.load(panels, [panel, here, v * isa.lanes], isa.lanes) for v in range(p.vectors)
+            ]
+            for i in range(p.rows):
+                x = code.broadcast(code.load_scalar(block, [rows[i], here]), isa.lanes)
+                for v in range(p.vectors):
+                    sums[i, v] = code.fma(x, weights[v], sums[i, v])
+        return list(sums.values())
+
+    sums = code.loop(0, steps, p.unroll, body, sums)
+    for cell, value in zip(cells, sums, strict=True):
+        code.store(value, result, place(*cell))
+
+
+def _add_part(
+    isa: Isa,
+    p: Parameters,
+    tile: ir.Value,
+    result: ir.Value,
+    to_row: Index,
+    to_column: Index,
+    rows: Index,
+    columns: Index,
+    k: ir.Value,
+) -> None:
+    """Puts the part of ``tile`` that lies inside of the result there; adds where ``k`` is not 0."""
+
+    first = arith.cmpi(arith.CmpIPredicate.eq, k, code.index(0))
+
+    def row(i: ir.Value) -> None:
+        def vector(v: int) -> None:
+            at = [code.add(to_row, i), code.add(to_column, v)]
+            inside = code.subtract(columns, v)
+            value = code.load(tile, [i, v], isa.lanes)
+
+            def total() -> list[ir.Value]:
+                return [arith.addf(value, code.load(result, at, isa.lanes, inside))]
+
+            (new,) = code.if_(first, lambda: [value], total, [value.type])
+            code.store(new, result, at, inside)
+
+        for v in range(0, p.vectors * isa.lanes, isa.lanes):
+            vector(v)
+
+    code.loop(0, code.minimum(rows, p.rows), 1, row)
+
+
+# -- few rows --------------------------------------------------------------------------------------
+
+
+def _few_transposed(
+    kernels: Kernels, name: str, types: list[ir.Type], isa: Isa, p: Parameters
+) -> Kernel:
+    """Few rows times a weight [N, K]: dot products along the rows of the weight."""
+    index = ir.IndexType.get()
+
+    def dots(height: int, unroll: int) -> Kernel:
+        return kernels.define(
+            f"{name}_dots_{height}",
+            [*types, index, index],
+            lambda *arguments: _dots(isa, height, p.few_columns, unroll, *arguments),
+        )
+
+    several, one = dots(p.few_rows, 1), dots(1, 2)
+
+    def body(a: ir.Value, b: ir.Value, c: ir.Value) -> None:
+        rows, columns = code.dim(a, 0), code.dim(c, 1)
+        whole = arith.subi(rows, arith.remui(rows, code.index(p.few_rows)))
+
+        def column(n: ir.Value) -> None:
+            code.loop(0, whole, p.few_rows, lambda m: several(a, b, c, m, n))
+            code.loop(whole, rows, 1, lambda m: one(a, b, c, m, n))
+
+        code.loop(0, columns, p.few_columns, column)
+
+    return kernels.define(f"{name}_few", types, body)
+
+
+def _dots(
+    isa: Isa,
+    height: int,
+    width: int,
+    unroll: int,
+    a: ir.Value,
+    b: ir.Value,
+    c: ir.Value,
+    row: ir.Value,
+    column: ir.Value,
+) -> None:
+    """``height`` x ``width`` dot products; columns past the end repeat the last one."""
+    inner = code.dim(a, 1)
+    last = code.subtract(code.dim(b, 0), 1)
+    rows = [code.add(row, i) for i in range(height)]
+    columns = [code.minimum(code.add(column, j), last) for j in range(width)]
+    cells = [(u, i, j) for u in range(unroll) for i in range(height) for j in range(width)]
+    wide = isa.lanes * unroll
+
+    def step(k: ir.Value, sums: dict, u: int, inside: ir.Value | None) -> None:
+        xs = [code.load(a, [i, k], isa.lanes, inside) for i in rows]
+        for j, n in enumerate(columns):
+            weights = code.load(b, [n, k], isa.lanes, inside)
+            for i, x in enumerate(xs):
+                sums[u, i, j] = code.fma(x, weights, sums[u, i, j])
+
+    def body(k: ir.Value, *carried: ir.Value) -> list[ir.Value]:
+        sums = dict(zip(cells, carried, strict=True))
+        for u in range(unroll):
+            step(code.add(k, u * isa.lanes), sums, u, None)
+        return list(sums.values())
+
+    def rest(k: ir.Value, *carried: ir.Value) -> list[ir.Value]:
+        sums = dict(zip(cells, carried, strict=True))
+        step(k, sums, 0, code.subtract(inner, k))
+        return list(sums.values())
+
+    whole = arith.subi(inner, arith.remui(inner, code.index(wide)))
+    carried = code.loop(0, whole, wide, body, [code.splat(0.0, isa.lanes) for _ in cells])
+    carried = code.loop(whole, inner, isa.lanes, rest, carried)
+    sums = dict(zip(cells, carried, strict=True))
+    for i in range(height):
+        for j in range(width):
+            total = sums[0, i, j]
+            for u in range(1, unroll):
+                total = arith.addf(total, sums[u, i, j])
+            code.store_scalar(code.sum_of(total), c, [rows[i], columns[j]])
+
+
+def _few(kernels: Kernels, name: str, types: list[ir.Type], isa: Isa, p: Parameters) -> Kernel:
+    """Few rows times a weight [K, N]: its rows are added up, several at a time."""
+    index = ir.IndexType.get()
+    depth = 4
+
+    def sums(height: int) -> Kernel:
+        return kernels.define(
+            f"{name}_sums_{height}",
+            [*types, index, index],
+            lambda *arguments: _row_sums(isa, height, depth, *arguments),
+        )
+
+    several, one = sums(p.few_rows), sums(1)
+
+    def body(a: ir.Value, b: ir.Value, c: ir.Value) -> None:
+        rows, inner, columns = code.dim(a, 0), code.dim(a, 1), code.dim(c, 1)
+        whole = arith.subi(rows, arith.remui(rows, code.index(p.few_rows)))
+
+        def clear(i: ir.Value) -> None:
+            zero = code.splat(0.0, isa.lanes)
+            code.vectors(columns, isa.lanes, lambda n, part: code.store(zero, c, [i, n], part))
+
+        code.loop(0, rows, 1, clear)
+
+        def step(k: ir.Value) -> None:
+            code.loop(0, whole, p.few_rows, lambda m: several(a, b, c, m, k))
+            code.loop(whole, rows, 1, lambda m: one(a, b, c, m, k))
+
+        code.loop(0, inner, depth, step)
+
+    return kernels.define(f"{name}_few", types, body)
+
+
+def _row_sums(
+    isa: Isa,
+    height: int,
+    depth: int,
+    a: ir.Value,
+    b: ir.Value,
+    c: ir.Value,
+    row: ir.Value,
+    k: ir.Value,
+) -> None:
+    """Adds ``depth`` rows of the weight, or what is left of them, to ``height`` of the result."""
+    inner, columns = code.dim(a, 1), code.dim(c, 1)
+    rows = [code.add(row, i) for i in range(height)]
+
+    def all_columns(depth: int, first: Index) -> None:
+        steps = [code.add(first, u) for u in range(depth)]
+        factors = [
+            [code.broadcast(code.load_scalar(a, [i, step]), isa.lanes) for step in steps]
+            for i in rows
+        ]
+
+        def some(n: ir.Value, inside: ir.Value | None) -> None:
+            weights = [code.load(b, [step, n], isa.lanes, inside) for step in steps]
+            for i, own in zip(rows, factors, strict=True):
+                total = code.load(c, [i, n], isa.lanes, inside)
+                for factor, weight in zip(own, weights, strict=True):
+                    total = code.fma(factor, weight, total)
+                code.store(total, c, [i, n], inside)
+
+        code.vectors(columns, isa.lanes, some)
+
+    code.if_(
+        code.less(inner, code.add(k, depth)),
+        lambda: code.loop(k, inner, 1, lambda step: all_columns(1, step)),
+        lambda: all_columns(depth, k),
+    )

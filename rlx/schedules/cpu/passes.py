@@ -1,0 +1,76 @@
+"""`rlx-cpu-select-kernels` and `rlx-cpu-emit-kernels`: fast code for the heavy ops."""
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Literal
+
+from rlx.diagnostics import PassFailure, remark
+from rlx.dialects import emit
+from rlx.dialects.base import RlxOp
+from rlx.dialects.matmul import MatmulOp
+from rlx.host import ir
+from rlx.options import option
+from rlx.passes.base import Pass, walk
+from rlx.passes.convert_rlx_to_linalg import KERNEL
+from rlx.schedules.cpu import matmul
+from rlx.schedules.cpu.code import Kernels
+from rlx.schedules.cpu.isa import ISAS
+
+__all__ = ["STRATEGIES", "EmitKernels", "SelectKernels"]
+
+STRATEGIES: dict[type[RlxOp], ModuleType] = {MatmulOp: matmul}
+
+
+@dataclass(frozen=True)
+class SelectKernels(Pass):
+    """Marks the ops that get a kernel of their own, in the form that the kernel takes.
+
+    An op that is marked, with the attribute `rlx.kernel`, stays on tensors as it is until
+    `rlx-cpu-emit-kernels`; checks of its sizes are made here. Where there is a kernel for a kind of
+    op but not for this one, a remark says why, and the op takes the plain path.
+    """
+
+    name = "rlx-cpu-select-kernels"
+
+    isa: Literal["avx512", "avx2"] = option("avx512", "instruction set that kernels are made of")
+
+    def run(self, op: ir.Operation) -> None:
+        for target in walk(op, *STRATEGIES):
+            if KERNEL in target.attributes:
+                continue
+            strategy = STRATEGIES[type(target)]
+            if reason := strategy.refusal(target):
+                remark(target, f"'{target.OPERATION_NAME}' takes the plain path: {reason}")
+                continue
+            with ir.InsertionPoint(target), target.location:
+                made, value = strategy.prepare(target)
+                made.attributes[KERNEL] = ir.StringAttr.get(self.isa)
+                value = emit.cast(value, target.results[0].type)
+            target.results[0].replace_all_uses_with(value)
+            target.operation.erase()
+
+
+@dataclass(frozen=True)
+class EmitKernels(Pass):
+    """Replaces marked ops by calls of kernels, made of loops, vectors and buffers.
+
+    Kernels are private functions. They take sizes and strides from their arguments, so that ops
+    that differ in nothing else share one. Runs on tensors, right before bufferization: what is
+    between a buffer and its tensor must not move.
+    """
+
+    name = "rlx-cpu-emit-kernels"
+    anchor = "builtin.module"
+
+    def run(self, op: ir.Operation) -> None:
+        kernels = Kernels(op)
+        for target in walk(op):
+            if not isinstance(target, RlxOp) or KERNEL not in target.attributes:
+                continue
+            name = ir.StringAttr(target.attributes[KERNEL]).value
+            if name not in ISAS or type(target) not in STRATEGIES:
+                raise PassFailure(target, f"there is no kernel '{name}' for this op")
+            with ir.InsertionPoint(target), target.location:
+                value = STRATEGIES[type(target)].build(target, kernels, ISAS[name])
+            target.results[0].replace_all_uses_with(value)
+            target.operation.erase()
