@@ -17,6 +17,7 @@ __all__ = [
     "scale",
     "soft_cap",
     "splat",
+    "times_sigmoid",
 ]
 
 
@@ -102,6 +103,25 @@ def soft_cap(value: ir.Value, cap: float) -> ir.Value:
         return emit.convert(arith.mulf(math.tanh(ratio), bound), element)
 
     return _map(value, body)
+
+
+def times_sigmoid(value: ir.Value, gate: ir.Value) -> ir.Value:
+    """``value`` [..., N] times the sigmoid of ``gate`` [..., 1], rounded once."""
+    axes, element = _axes(value), value.type.element_type
+    wide = accumulator_type(element)
+
+    def body(x: ir.Value, g: ir.Value, _: ir.Value) -> ir.Value:
+        one = emit.constant(wide, 1.0)
+        sigmoid = arith.divf(one, arith.addf(one, math.exp(arith.negf(emit.convert(g, wide)))))
+        return emit.convert(arith.mulf(emit.convert(x, wide), sigmoid), element)
+
+    return emit.generic(
+        [value, gate],
+        emit.empty(emit.sizes(value), element),
+        [axes, [*axes[:-1], ir.AffineExpr.get_constant(0)], axes],
+        "p" * len(axes),
+        body,
+    )
 
 
 def _columns(value: ir.Value, vector: ir.Value, combine: Callable[..., ir.Value]) -> ir.Value:

@@ -108,7 +108,65 @@ FAST: dict[str, dict[str, Any]] = {
         "rotary_dim": 6,
     },
 }
-SLOW: dict[str, tuple[str, dict[str, Any]]] = {}
+NEAR_ALL = {"attention_bias": True, "mlp_bias": True}
+SLOW: dict[str, dict[str, Any]] = {
+    "arcee": NEAR_ALL,
+    "cohere": {"use_qk_norm": True, "logit_scale": 0.3, "attention_bias": True},
+    "cohere2": {**layers("sfs"), "sliding_window": 5, "logit_scale": 0.3},
+    "ernie4_5": {"head_dim": 12, "use_bias": True},
+    "exaone4": {**layers("sfs"), "sliding_window": 5},
+    "falcon": {"num_key_value_heads": None, "intermediate_size": None, "bias": True},
+    "granite": {
+        **NEAR_ALL,
+        "embedding_multiplier": 3.0,
+        "logits_scaling": 0.7,
+        "residual_multiplier": 0.6,
+        "attention_multiplier": 0.4,
+    },
+    "helium": {"head_dim": 8, **NEAR_ALL},
+    "hunyuan_v1_dense": {
+        "head_dim": 12,
+        "attention_bias": True,
+        "rope_parameters": {
+            "rope_type": "dynamic",
+            "alpha": 3.0,
+            "factor": 1.0,
+            "rope_theta": 100.0,
+        },
+    },
+    "internlm3": {**NEAR_ALL, "head_dim": 12},
+    "iquestcoder": {**NEAR_ALL, "head_dim": 12},
+    "jais2": {"rms_norm_eps": None},
+    "ministral": {**layers("sfs"), "sliding_window": 5, "head_dim": 12},
+    "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 5},
+    "nemotron": {**NEAR_ALL, "head_dim": 12},
+    "olmo": {"attention_bias": True, "clip_qkv": 0.4},
+    "olmo2": {"attention_bias": True},
+    "olmo3": {**layers("sfs"), "sliding_window": 5},
+    "olmoe": {"num_experts": 4, "num_experts_per_tok": 2, "clip_qkv": 0.9},
+    "qwen2_moe": {
+        "num_hidden_layers": 3,
+        "num_experts": 4,
+        "num_experts_per_tok": 3,
+        "moe_intermediate_size": 24,
+        "shared_expert_intermediate_size": 20,
+        "decoder_sparse_step": 2,
+        "use_sliding_window": True,
+        "sliding_window": 5,
+        "max_window_layers": 2,
+    },
+    "seed_oss": {"head_dim": 12, "attention_out_bias": True, "mlp_bias": True},
+    "smollm3": {
+        **NEAR_ALL,
+        "num_hidden_layers": 3,
+        "no_rope_layers": [1, 0, 1],
+        "use_sliding_window": True,
+        "sliding_window": 5,
+    },
+    "stablelm": {"use_qkv_bias": True, "qk_layernorm": True},
+    "starcoder2": {"sliding_window": 5},
+    "vaultgemma": {"head_dim": 12, "sliding_window": 5, "attn_logit_softcapping": 0.9},
+}
 
 
 def make(kind: str, changes: dict[str, Any], dtype: str = "float32") -> Case:
@@ -134,3 +192,9 @@ class WithBuffers:
 @pytest.mark.parametrize("kind", FAST)
 def test_architecture(kind: str, tmp_path: Any) -> None:
     check(load(make(kind, FAST[kind]), tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", SLOW)
+def test_more_architectures(kind: str, tmp_path: Any) -> None:
+    check(load(make(kind, SLOW[kind]), tmp_path))

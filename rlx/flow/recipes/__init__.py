@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from rlx.flow.recipes.cohere import read_cohere, read_cohere2
 from rlx.flow.recipes.decoder import (
     DecoderConfig,
     LayerConfig,
@@ -10,15 +11,48 @@ from rlx.flow.recipes.decoder import (
     decoder_flow,
     window_lengths,
 )
-from rlx.flow.recipes.gemma import read_gemma, read_gemma2
+from rlx.flow.recipes.gemma import read_gemma, read_gemma2, read_vaultgemma
 from rlx.flow.recipes.gemma3 import read_gemma3, read_gemma3_text
 from rlx.flow.recipes.gemma4 import read_gemma4, read_gemma4_text
 from rlx.flow.recipes.glm import read_glm, read_glm4
 from rlx.flow.recipes.gpt_neox import read_gpt_neox, read_gptj
 from rlx.flow.recipes.hf_config import HfConfig
-from rlx.flow.recipes.llama import read_llama, read_ministral, read_mistral
+from rlx.flow.recipes.layer_norms import (
+    read_falcon,
+    read_jais2,
+    read_nemotron,
+    read_stablelm,
+    read_starcoder2,
+)
+from rlx.flow.recipes.llama import (
+    read_arcee,
+    read_ernie,
+    read_granite,
+    read_helium,
+    read_hunyuan,
+    read_internlm3,
+    read_iquestcoder,
+    read_llama,
+    read_ministral,
+    read_mistral,
+    read_seed_oss,
+    read_smollm3,
+)
+from rlx.flow.recipes.olmo import (
+    read_exaone4,
+    read_olmo,
+    read_olmo2,
+    read_olmo3,
+    read_olmoe,
+)
 from rlx.flow.recipes.phi import read_phi, read_phi3
-from rlx.flow.recipes.qwen import read_qwen2, read_qwen3, read_qwen3_moe
+from rlx.flow.recipes.qwen import (
+    read_mixtral,
+    read_qwen2,
+    read_qwen2_moe,
+    read_qwen3,
+    read_qwen3_moe,
+)
 
 __all__ = [
     "MODEL_TYPES",
@@ -33,6 +67,12 @@ __all__ = [
 ]
 
 MODEL_TYPES: dict[str, Callable[[HfConfig], DecoderConfig]] = {
+    "arcee": read_arcee,
+    "cohere": read_cohere,
+    "cohere2": read_cohere2,
+    "ernie4_5": read_ernie,
+    "exaone4": read_exaone4,
+    "falcon": read_falcon,
     "gemma": read_gemma,
     "gemma2": read_gemma2,
     "gemma3": read_gemma3,
@@ -43,14 +83,32 @@ MODEL_TYPES: dict[str, Callable[[HfConfig], DecoderConfig]] = {
     "glm4": read_glm4,
     "gpt_neox": read_gpt_neox,
     "gptj": read_gptj,
+    "granite": read_granite,
+    "helium": read_helium,
+    "hunyuan_v1_dense": read_hunyuan,
+    "internlm3": read_internlm3,
+    "iquestcoder": read_iquestcoder,
+    "jais2": read_jais2,
     "llama": read_llama,
     "ministral": read_ministral,
     "mistral": read_mistral,
+    "mixtral": read_mixtral,
+    "nemotron": read_nemotron,
+    "olmo": read_olmo,
+    "olmo2": read_olmo2,
+    "olmo3": read_olmo3,
+    "olmoe": read_olmoe,
     "phi": read_phi,
     "phi3": read_phi3,
     "qwen2": read_qwen2,
+    "qwen2_moe": read_qwen2_moe,
     "qwen3": read_qwen3,
     "qwen3_moe": read_qwen3_moe,
+    "seed_oss": read_seed_oss,
+    "smollm3": read_smollm3,
+    "stablelm": read_stablelm,
+    "starcoder2": read_starcoder2,
+    "vaultgemma": read_vaultgemma,
 }
 """Adapters by Hugging Face's ``model_type``."""
 

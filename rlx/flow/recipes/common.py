@@ -8,7 +8,16 @@ from rlx.flow.recipes.decoder import ACTIVATIONS, DecoderConfig, LayerConfig
 from rlx.flow.recipes.hf_config import HfConfig
 from rlx.flow.rope import RopeSpec
 
-__all__ = ["FULL", "SLIDING", "Defaults", "read_decoder", "read_layer_types", "read_rope"]
+__all__ = [
+    "FULL",
+    "SLIDING",
+    "Defaults",
+    "read_decoder",
+    "read_layer_types",
+    "read_rope",
+    "read_ropes",
+    "with_windows",
+]
 
 FULL = "full_attention"
 SLIDING = "sliding_attention"
@@ -126,6 +135,38 @@ def read_rope(
     if not 0 < part <= 1:
         raise hf.error(f"expected partial_rotary_factor above 0 and at most 1, got {part}")
     return RopeSpec.from_hf(parameters, int(head_dim * part), theta, positions, where)
+
+
+def read_ropes(
+    hf: HfConfig, head_dim: int, positions: int, thetas: Mapping[str, float]
+) -> dict[str, RopeSpec]:
+    """Reads ``rope_parameters`` per kind of layer, or the older ``rope_scaling`` of full layers.
+
+    Args:
+        hf: the configuration.
+        head_dim: dims per head, all of which rotate.
+        positions: ``max_position_embeddings``.
+        thetas: the kinds, and their ``rope_theta`` where nothing gives it.
+    """
+    given = hf.get("rope_parameters", dict, {})
+    for name in given:
+        if name not in thetas:
+            raise hf.error(f"rope_parameters: expected '{FULL}' and '{SLIDING}', got '{name}'")
+    scaling = hf.get("rope_scaling", dict, {})
+    ropes = {}
+    for kind, theta in thetas.items():
+        where = f"{hf.where}: rope_parameters of {kind}"
+        parameters = given.get(kind) or {}
+        if not isinstance(parameters, dict):
+            raise hf.error(f"rope_parameters: expected an object as '{kind}', got {parameters!r}")
+        if kind == FULL:
+            parameters = {**parameters, **scaling}
+        if parameters.get("partial_rotary_factor") not in (None, 1.0):
+            raise hf.error(
+                "'partial_rotary_factor' is not supported: this architecture rotates whole heads"
+            )
+        ropes[kind] = RopeSpec.from_hf(parameters, head_dim, theta, positions, where)
+    return ropes
 
 
 def read_layer_types(hf: HfConfig, default: Sequence[str]) -> list[str]:

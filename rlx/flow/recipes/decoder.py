@@ -97,6 +97,7 @@ class MoeConfig:
         top_k: how many of them a token uses.
         intermediate_size: width of each.
         normalize: whether the shares of a token's experts add up to 1.
+        shared_size: width of one more that every token uses, times a gate; None for none.
         beside: whether they stand beside the feed-forward block, and not in its place: Gemma 4.
     """
 
@@ -104,6 +105,7 @@ class MoeConfig:
     top_k: int
     intermediate_size: int
     normalize: bool = True
+    shared_size: int | None = None
     beside: bool = False
 
 
@@ -440,7 +442,10 @@ def _mlp(layer: LayerConfig, prefix: str) -> Stage:
         moe, own = layer.moe, f"{prefix}.experts"
         gate, up, down = (f"{own}.{name}_proj.weight" for name in ("gate", "up", "down"))
         experts = Experts(gate, up, down, moe.experts, moe.intermediate_size, layer.activation)
-        return MoeStage(f"{prefix}.gate.weight", experts, moe.top_k, moe.normalize)
+        shared = f"{prefix}.shared_expert" if moe.shared_size else None
+        return MoeStage(
+            f"{prefix}.gate.weight", experts, moe.top_k, moe.normalize, shared, moe.shared_size
+        )
     if layer.mlp == "plain":
         return MlpStage(up, down, *options)
     return GatedMlpStage(f"{prefix}.gate_proj.weight", up, down, *options)

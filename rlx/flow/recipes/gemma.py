@@ -14,7 +14,7 @@ from rlx.flow.recipes.common import (
 from rlx.flow.recipes.decoder import ACTIVATIONS, DecoderConfig, NormNames
 from rlx.flow.recipes.hf_config import HfConfig
 
-__all__ = ["SANDWICH", "read_gemma", "read_gemma2"]
+__all__ = ["SANDWICH", "read_gemma", "read_gemma2", "read_vaultgemma"]
 
 _GEMMA = Defaults(
     256000,
@@ -78,3 +78,9 @@ def read_gemma2(hf: HfConfig) -> DecoderConfig:
         embed_scale=math.sqrt(config.hidden_size),
         final_softcap=hf.nullable("final_logit_softcapping", float, 30.0),
     )
+
+
+def read_vaultgemma(hf: HfConfig) -> DecoderConfig:
+    """Reads a ``VaultGemmaConfig``: Gemma 2 without the norms of what is added to the residual."""
+    norms = NormNames(before_mlp="pre_feedforward_layernorm")
+    return read_gemma2(hf).all_layers(norms=norms)

@@ -2,11 +2,10 @@
 
 import math
 
-from rlx.flow.recipes.common import FULL, SLIDING, read_layer_types
+from rlx.flow.recipes.common import FULL, SLIDING, read_layer_types, read_ropes
 from rlx.flow.recipes.decoder import ACTIVATIONS, DecoderConfig, LayerConfig
 from rlx.flow.recipes.gemma import SANDWICH
 from rlx.flow.recipes.hf_config import HfConfig
-from rlx.flow.rope import RopeSpec
 
 __all__ = ["read_gemma3", "read_gemma3_text"]
 
@@ -77,7 +76,11 @@ def read_gemma3_text(hf: HfConfig) -> DecoderConfig:
         )
         for kind in kinds
     )
-    ropes = _ropes(hf, head_dim, max_positions)
+    thetas = {
+        FULL: hf.get("rope_theta", float, 1_000_000.0),
+        SLIDING: hf.get("rope_local_base_freq", float, 10_000.0),
+    }
+    ropes = read_ropes(hf, head_dim, max_positions, thetas)
     config = DecoderConfig(
         model_type="gemma3_text",
         vocab_size=hf.size("vocab_size", 262208),
@@ -101,28 +104,3 @@ def _layer_types(hf: HfConfig, count: int) -> list[str]:
     return read_layer_types(
         hf, [SLIDING if (index + 1) % pattern else FULL for index in range(count)]
     )
-
-
-def _ropes(hf: HfConfig, head_dim: int, max_positions: int) -> dict[str, RopeSpec]:
-    """Reads ``rope_parameters`` per layer type, or the older fields beside each other."""
-    thetas = {
-        FULL: hf.get("rope_theta", float, 1_000_000.0),
-        SLIDING: hf.get("rope_local_base_freq", float, 10_000.0),
-    }
-    given = hf.get("rope_parameters", dict, {})
-    for name in given:
-        if name not in thetas:
-            raise hf.error(f"rope_parameters: expected '{FULL}' and '{SLIDING}', got '{name}'")
-    scaling = hf.get("rope_scaling", dict, {})
-    ropes = {}
-    for kind, theta in thetas.items():
-        where = f"{hf.where}: rope_parameters of {kind}"
-        parameters = given.get(kind) or {}
-        if not isinstance(parameters, dict):
-            raise hf.error(f"rope_parameters: expected an object as '{kind}', got {parameters!r}")
-        if kind == FULL:
-            parameters = {**parameters, **scaling}
-        if parameters.get("partial_rotary_factor") not in (None, 1.0):
-            raise hf.error("'partial_rotary_factor' is not supported: Gemma 3 rotates whole heads")
-        ropes[kind] = RopeSpec.from_hf(parameters, head_dim, theta, max_positions, where)
-    return ropes

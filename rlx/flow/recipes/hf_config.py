@@ -71,12 +71,16 @@ class HfConfig:
     Args:
         fields: the configuration.
         where: names it in errors, such as a file name.
+
+    Attributes:
+        fields: the configuration.
+        read: names of the fields that have been read.
     """
 
     def __init__(self, fields: Mapping[str, Any], where: str):
         self.fields = dict(fields)
         self.where = where
-        self._read: set[str] = set()
+        self.read: set[str] = set()
 
     @staticmethod
     def load(path: str | Path) -> "HfConfig":
@@ -102,7 +106,7 @@ class HfConfig:
         Raises:
             ConfigError: it is of another kind.
         """
-        self._read.add(name)
+        self.read.add(name)
         value = self.fields.get(name)
         if value is None:
             return default
@@ -128,7 +132,7 @@ class HfConfig:
         for theirs, ours in names.items():
             if theirs in self.fields:
                 self.fields.setdefault(ours, self.fields[theirs])
-                self._read.add(theirs)
+                self.read.add(theirs)
 
     def size(self, name: str, default: int | None) -> int:
         """A field that is an integer of at least 1."""
@@ -154,14 +158,14 @@ class HfConfig:
 
     def refuse(self, name: str, unless: Any, why: str) -> None:
         """Refuses the field when it is set to anything but ``unless``."""
-        self._read.add(name)
+        self.read.add(name)
         value = self.fields.get(name)
         if value is not None and value != unless:
             raise self.error(f"'{name}': {value!r} is not supported: {why}")
 
     def ignore(self, *names: str) -> None:
         """Marks fields as known to change nothing."""
-        self._read.update(names)
+        self.read.update(names)
 
     def finish(self) -> None:
         """Refuses fields that nobody has read.
@@ -170,10 +174,10 @@ class HfConfig:
             ConfigError: there is one that is set, and might change the result.
         """
         for name, value in self.fields.items():
-            known = name in self._read or name in _HARMLESS or name.startswith("_")
+            known = name in self.read or name in _HARMLESS or name.startswith("_")
             off = value is None or (value is False and name in _HARMLESS_WHEN_FALSE)
             if not known and not off:
-                near = difflib.get_close_matches(name, sorted(self._read), 1, cutoff=0.8)
+                near = difflib.get_close_matches(name, sorted(self.read), 1, cutoff=0.8)
                 hint = f"; did you mean '{near[0]}'?" if near else ""
                 raise self.error(
                     f"field '{name}' is not known for this model type and may change its result"

@@ -59,13 +59,15 @@ def packed_gate_up(size: int) -> Rule:
 
 def read_phi(hf: HfConfig) -> DecoderConfig:
     """Reads a ``PhiConfig``: one layer norm feeds attention and a plain feed-forward block."""
-    hf.refuse("qk_layernorm", False, "layer norms of queries and keys are not")
+    qk_norm = hf.get("qk_layernorm", bool, False)
     config = read_decoder(hf, _PHI, epsilon="layer_norm_eps", reads_head_dim=False)
     layer = "layers.{}"
     layout = rename_all(
         "model.",
         [
             (f"{layer}.self_attn.dense", f"{layer}.self_attn.o_proj"),
+            (f"{layer}.self_attn.q_layernorm", f"{layer}.self_attn.q_norm"),
+            (f"{layer}.self_attn.k_layernorm", f"{layer}.self_attn.k_norm"),
             (f"{layer}.mlp.fc1", f"{layer}.mlp.up_proj"),
             (f"{layer}.mlp.fc2", f"{layer}.mlp.down_proj"),
             ("final_layernorm", "norm"),
@@ -79,6 +81,7 @@ def read_phi(hf: HfConfig) -> DecoderConfig:
             mlp="plain",
             norms=NormNames(before_mlp=None),
             parallel=True,
+            qk_norm="layer" if qk_norm else None,
         ),
         norm="layer",
         norm_bias=True,

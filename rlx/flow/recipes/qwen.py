@@ -1,8 +1,8 @@
-"""Qwen 2 and 3."""
+"""Qwen 2 and 3, dense and with experts, and Mixtral."""
 
 from dataclasses import replace
 
-from rlx.flow.layout import Stack
+from rlx.flow.layout import Rename, Stack
 from rlx.flow.recipes.common import (
     FULL,
     SLIDING,
@@ -14,7 +14,14 @@ from rlx.flow.recipes.common import (
 from rlx.flow.recipes.decoder import DecoderConfig, MoeConfig
 from rlx.flow.recipes.hf_config import HfConfig
 
-__all__ = ["read_qwen2", "read_qwen3", "read_qwen3_moe", "stacked_experts"]
+__all__ = [
+    "read_mixtral",
+    "read_qwen2_moe",
+    "read_qwen2",
+    "read_qwen3",
+    "read_qwen3_moe",
+    "stacked_experts",
+]
 
 _QWEN2 = Defaults(
     151936, 4096, 22016, layers=32, heads=32, positions=32768, kv_heads=32, head_dim=None
@@ -26,6 +33,14 @@ _QWEN3 = Defaults(
 
 _QWEN3_MOE = Defaults(
     151936, 2048, 6144, layers=24, heads=32, positions=32768, kv_heads=4, head_dim=None
+)
+
+
+_QWEN2_MOE = Defaults(
+    151936, 2048, 5632, layers=24, heads=16, positions=32768, kv_heads=16, head_dim=None
+)
+_MIXTRAL = Defaults(
+    32000, 4096, 14336, layers=32, heads=32, positions=131072, kv_heads=8, epsilon=1e-5, theta=1e6
 )
 
 
@@ -71,6 +86,61 @@ def read_qwen3_moe(hf: HfConfig) -> DecoderConfig:
     )
     kinds = [FULL if window is None else SLIDING] * len(config.layers)
     return replace(with_windows(hf, config, kinds, window), layout=stacked_experts(experts))
+
+
+def read_qwen2_moe(hf: HfConfig) -> DecoderConfig:
+    """Reads a ``Qwen2MoeConfig``: experts in some layers, and one that all tokens use."""
+    config = read_decoder(hf, _QWEN2_MOE)
+    bias = hf.get("qkv_bias", bool, True)
+    experts, step = hf.size("num_experts", 60), hf.size("decoder_sparse_step", 1)
+    dense = hf.get("mlp_only_layers", list, [])
+    moe = MoeConfig(
+        experts=experts,
+        top_k=hf.size("num_experts_per_tok", 4),
+        intermediate_size=hf.size("moe_intermediate_size", 1408),
+        normalize=hf.get("norm_topk_prob", bool, False),
+        shared_size=hf.size("shared_expert_intermediate_size", 5632),
+    )
+    window = hf.nullable("sliding_window", int, 4096)
+    last = hf.get("max_window_layers", int, 28)
+    if not hf.get("use_sliding_window", bool, False):
+        window = None
+    kinds = [
+        SLIDING if window is not None and index < last and index % 2 == 0 else FULL
+        for index in range(len(config.layers))
+    ]
+    config = config.each_layer(
+        lambda index, layer: replace(
+            layer, qkv_bias=bias, moe=None if index in dense or (index + 1) % step else moe
+        )
+    )
+    config = with_windows(hf, config, read_layer_types(hf, kinds), window)
+    return replace(config, layout=stacked_experts(experts))
+
+
+def read_mixtral(hf: HfConfig) -> DecoderConfig:
+    """Reads a ``MixtralConfig``: experts in all layers; a window in all layers, or in none."""
+    hf.rename({"num_experts": "num_local_experts"})
+    hf.ignore("router_jitter_noise")
+    config = read_decoder(hf, _MIXTRAL)
+    experts = hf.size("num_local_experts", 8)
+    size = config.layers[0].intermediate_size
+    moe = MoeConfig(experts, hf.size("num_experts_per_tok", 2), size)
+    window = hf.get("sliding_window", int, None)
+    kinds = [FULL if window is None else SLIDING] * len(config.layers)
+    own, names = "model.layers.{}.block_sparse_moe", {"gate": "w1", "up": "w3", "down": "w2"}
+    stacks = tuple(
+        Stack(
+            f"{own}.experts.[].{theirs}.weight",
+            f"model.layers.{{}}.mlp.experts.{name}_proj.weight",
+            experts,
+        )
+        for name, theirs in names.items()
+    )
+    return replace(
+        with_windows(hf, config.all_layers(moe=moe), kinds, window),
+        layout=(Rename(f"{own}.gate.weight", "model.layers.{}.mlp.gate.weight"), *stacks),
+    )
 
 
 def stacked_experts(count: int, module: str = "mlp") -> tuple[Stack, ...]:

@@ -8,8 +8,9 @@ from rlx.dialects.matmul import matmul
 from rlx.dialects.rms_norm import rms_norm
 from rlx.dialects.types import accumulator_type
 from rlx.flow.context import FlowContext, FlowValue
-from rlx.flow.elementwise import scale
+from rlx.flow.elementwise import add, scale, times_sigmoid
 from rlx.flow.stages.linear import linear
+from rlx.flow.stages.mlp import GatedMlpStage
 from rlx.host import arith, ir, linalg, math, scf, tensor
 
 __all__ = ["Experts", "GemmaMoeStage", "MoeStage", "choose_experts", "run_experts"]
@@ -176,12 +177,17 @@ class MoeStage:
         experts: the experts.
         top_k: how many of them a row uses.
         normalize: whether their shares add up to 1.
+        shared: prefix of the weights of one more expert, which all rows use, times the sigmoid of
+            a projection with the weight ``{shared}_gate.weight`` [1, hidden]; None for none.
+        shared_size: its width; None for any.
     """
 
     router_key: str
     experts: Experts
     top_k: int
     normalize: bool = True
+    shared: str | None = None
+    shared_size: int | None = None
 
     def emit(self, ctx: FlowContext, value: FlowValue | None) -> FlowValue:
         hidden = ctx.need(value)
@@ -193,7 +199,18 @@ class MoeStage:
             )
         scores = linear(ctx, hidden.value, self.router_key, out_features=self.experts.count)
         shares = choose_experts(scores, self.top_k, normalize=self.normalize)
-        return FlowValue(run_experts(ctx, self.experts, hidden.value, shares))
+        result = run_experts(ctx, self.experts, hidden.value, shares)
+        if self.shared is not None:
+            result = add(result, self._shared(ctx, hidden, self.shared))
+        return FlowValue(result)
+
+    def _shared(self, ctx: FlowContext, hidden: FlowValue, prefix: str) -> ir.Value:
+        keys = (f"{prefix}.{name}_proj.weight" for name in ("gate", "up", "down"))
+        mlp = GatedMlpStage(
+            *keys, self.experts.activation, intermediate_size=self.shared_size
+        ).emit(ctx, hidden)
+        gate = linear(ctx, hidden.value, f"{prefix}_gate.weight", out_features=1)
+        return times_sigmoid(mlp.value, gate)
 
     def place(self) -> str:
         return self.router_key
