@@ -13,7 +13,7 @@ import numpy as np
 
 from rlx.flow.errors import MissingWeightError, WeightError
 from rlx.flow.weights import WeightSource
-from rlx.runtime.lazy import LazyArray
+from rlx.runtime.lazy import LazyArray, forget_pages
 
 __all__ = ["Drop", "LayoutWeights", "Rename", "Rule", "Split", "Stack", "rename_all"]
 
@@ -185,9 +185,14 @@ class LayoutWeights:
             grouped = array.reshape(entry.groups, total, *rest)[:, start:stop]
             return np.ascontiguousarray(grouped.reshape(-1, *rest))
 
+        def copy() -> np.ndarray:
+            copied = make()
+            forget_pages(np.asarray(source))
+            return copied
+
         if not transpose and entry.groups == 1 and isinstance(source, np.ndarray):
             return make()
-        return LazyArray(((stop - start) * entry.groups, *rest), source.dtype, make)
+        return LazyArray(((stop - start) * entry.groups, *rest), source.dtype, copy)
 
     def _stack(self, entry: _Entry) -> np.ndarray | LazyArray:
         arrays = [self._source.get(name) for name in entry.sources]
@@ -200,7 +205,15 @@ class LayoutWeights:
                     f"{array.dtype}{list(array.shape)}"
                 )
         shape = (len(arrays), *first.shape)
-        stacked = LazyArray(shape, first.dtype, lambda: np.stack([np.asarray(a) for a in arrays]))
+
+        def make() -> np.ndarray:
+            made = [np.asarray(array) for array in arrays]
+            whole = np.stack(made)
+            for array in made:
+                forget_pages(array)
+            return whole
+
+        stacked = LazyArray(shape, first.dtype, make)
         return _reshaped(stacked, (stacked.size,)) if entry.flat else stacked
 
     def _missing(self, key: str) -> MissingWeightError:

@@ -1,6 +1,7 @@
-"""How much memory a model takes: its weights are in memory once, converted and packed or not."""
+"""How much memory a model takes: its weights are in memory once, whatever is made of them."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,26 +20,22 @@ _SCRIPT = """
 import re, sys
 import numpy as np
 import rlx
-from rlx.pipeline import run_pipeline
 
 def peak():
     text = open("/proc/self/status").read()
     return int(re.search(r"VmHWM:\\s*(\\d+)", text)[1]) * 1024
 
-tiny, folder, dtype, fused = sys.argv[1:]
+tiny, folder, dtype, quantize = sys.argv[1:]
 ids = np.array([[1, 2, 3]])
-rlx.load_model(tiny).logits(ids)
+target = "cpu{opt-level=1}"
+rlx.load_model(tiny, target).generate(ids, 2)
 before = peak()
-model = rlx.load_model(folder, dtype=dtype)
-if fused == "fused":
-    run_pipeline(model.module, "rlx-fuse")
-    executables = [rlx.compile(model.built) for _ in range(2)]
-    assert any(spec.parts for spec in executables[0].parameters), "nothing was packed"
-    for executable in executables:
-        assert np.isfinite(executable(ids).astype(np.float32)).all()
-else:
-    assert np.isfinite(model.logits(ids).astype(np.float32)).all()
-    assert np.isfinite(model.logits(ids, np.ones_like(ids)).astype(np.float32)).all()
+model = rlx.load_model(folder, target, dtype, quantize=quantize or None)
+assert model.generate(ids, 2).shape == (1, 5)
+if dtype == "f32" and not quantize:
+    assert np.isfinite(model.logits(ids)).all()  # a second executable
+parts = [spec.parts for spec in model.decoder.executable.parameters if len(spec.parts) > 1]
+assert parts, "nothing was packed"
 assert len(str(model.module)) < 200_000, "the IR holds weights"
 print(peak() - before)
 """
@@ -89,22 +86,27 @@ def checkpoint(folder: Path, dtype: type, vocabulary: int) -> int:
     return sum(array.size for array in weights.values())
 
 
+# Largest peak, as a fraction of the weights in the type they are computed in. Of the model that is
+# quantized, a seventh is the embedding table, which stays as it is.
 @pytest.mark.parametrize(
-    ("stored", "computed", "vocabulary", "fused"),
+    ("stored", "computed", "vocabulary", "quantize", "most"),
     [
-        pytest.param(np.float32, "f32", 8192, "plain", id="as stored"),
-        pytest.param(np.float32, "f32", 8192, "fused", id="packed"),
-        pytest.param(ml_dtypes.bfloat16, "bf16", 32768, "fused", id="bf16, packed"),
-        pytest.param(ml_dtypes.bfloat16, "f32", 8192, "fused", id="converted and packed"),
+        pytest.param(np.float32, "f32", 8192, "", 1.25, id="as stored"),
+        pytest.param(ml_dtypes.bfloat16, "bf16", 32768, "", 1.25, id="bf16"),
+        pytest.param(ml_dtypes.bfloat16, "f32", 8192, "", 1.25, id="converted"),
+        pytest.param(np.float32, "f32", 8192, "int8", 0.6, id="quantized"),
     ],
 )
 def test_weights_are_in_memory_once(
-    tmp_path: Path, stored: type, computed: str, vocabulary: int, fused: str
+    tmp_path: Path, stored: type, computed: str, vocabulary: int, quantize: str, most: float
 ) -> None:
     elements = checkpoint(tmp_path, stored, vocabulary)
-    command = [sys.executable, "-c", _SCRIPT, str(TINY), str(tmp_path), computed, fused]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = [sys.executable, "-c", _SCRIPT, str(TINY), str(tmp_path), computed, quantize]
+    # Nothing is cached, so that the tiny model is compiled as well.
+    environment = {**os.environ, "RLX_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     weights = elements * (4 if computed == "f32" else 2)
     assert 200e6 < weights < 300e6
-    assert int(done.stdout) < 1.25 * weights, f"{int(done.stdout) / weights:.2f} of the weights"
+    found = int(done.stdout) / weights
+    assert found < most, f"{found:.2f} of the weights"
