@@ -59,11 +59,10 @@ def read_stablelm(hf: HfConfig) -> DecoderConfig:
     config = read_decoder(hf, defaults, epsilon="layer_norm_eps", reads_head_dim=False)
     bias, qk_norm, parallel = hf.flags("use_qkv_bias", "qk_layernorm", "use_parallel_residual")
     layer, own = config.layers[0], "model.layers.{}.self_attn"
-    norms: tuple[Rule, ...] = (
-        Stack(f"{own}.q_layernorm.norms.[].weight", f"{own}.q_norm.weight", layer.num_heads, True),
-        Stack(
-            f"{own}.k_layernorm.norms.[].weight", f"{own}.k_norm.weight", layer.num_kv_heads, True
-        ),
+    heads = {"q": layer.num_heads, "k": layer.num_kv_heads}
+    norms: tuple[Rule, ...] = tuple(
+        Stack(f"{own}.{x}_layernorm.norms.[].weight", f"{own}.{x}_norm.weight", count, flat=True)
+        for x, count in heads.items()
     )
     return replace(
         config.all_layers(

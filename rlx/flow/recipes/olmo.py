@@ -42,7 +42,7 @@ def read_olmo(hf: HfConfig) -> DecoderConfig:
 
 
 def read_olmo2(hf: HfConfig) -> DecoderConfig:
-    """Reads an ``Olmo2Config``: norms of what is added to the residual, and of all heads at once."""
+    """Reads an ``Olmo2Config``: norms of what is added to the residual and of all heads at once."""
     bias = hf.get("attention_bias", bool, False)
     return read_decoder(hf, _OLMO).all_layers(
         qkv_bias=bias, o_bias=bias, qk_norm="width", norms=AFTER

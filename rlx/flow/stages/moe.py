@@ -205,10 +205,10 @@ class MoeStage:
         return FlowValue(result)
 
     def _shared(self, ctx: FlowContext, hidden: FlowValue, prefix: str) -> ir.Value:
-        keys = (f"{prefix}.{name}_proj.weight" for name in ("gate", "up", "down"))
-        mlp = GatedMlpStage(
-            *keys, self.experts.activation, intermediate_size=self.shared_size
-        ).emit(ctx, hidden)
+        gate_key, up_key, down_key = (f"{prefix}.{x}_proj.weight" for x in ("gate", "up", "down"))
+        activation, size = self.experts.activation, self.shared_size
+        stage = GatedMlpStage(gate_key, up_key, down_key, activation, intermediate_size=size)
+        mlp = stage.emit(ctx, hidden)
         gate = linear(ctx, hidden.value, f"{prefix}_gate.weight", out_features=1)
         return times_sigmoid(mlp.value, gate)
 
