@@ -24,6 +24,7 @@ from rlx.passes.match import (
     tensor_of,
 )
 from rlx.passes.rewrite import erase_dead
+from rlx.passes.views import kind
 
 __all__ = ["FuseGlu"]
 
@@ -156,7 +157,7 @@ class _Tree:
                 self.tensors.append(node.value)
             computed = operation(node)
             if computed is not None:
-                self.is_curved |= computed[0].name in _CURVED
+                self.is_curved |= kind(computed[0]) in _CURVED
                 pending += computed[1]
 
     def holds(self, tensor: ir.Value) -> bool:
@@ -209,7 +210,7 @@ def _is_variable(node: Node, at: Node) -> bool:
         if node.value == at.value:
             return _place(node) == _place(at)
         computed = operation(node)
-        if computed is not None and computed[0].name in CASTS:
+        if computed is not None and kind(computed[0]) in CASTS:
             node = computed[1][0]
             continue
         inner = enter(node)
@@ -283,13 +284,13 @@ def _evaluate(node: Node, at: Node) -> np.ndarray | None:
         if len(values) < len(operands):
             return None
         with np.errstate(all="ignore"):
-            if op.name in _UNARY:
-                return _UNARY[op.name](values[0])
-            if op.name in _BINARY:
-                return _BINARY[op.name](*values)
-            if op.name == "arith.select":
+            if kind(op) in _UNARY:
+                return _UNARY[kind(op)](values[0])
+            if kind(op) in _BINARY:
+                return _BINARY[kind(op)](*values)
+            if kind(op) == "arith.select":
                 return np.where(values[0] != 0, values[1], values[2])
-            if op.name == "arith.cmpf":
+            if kind(op) == "arith.cmpf":
                 compare = _COMPARE.get(ir.IntegerAttr(op.attributes["predicate"]).value)
                 return None if compare is None else compare(*values).astype(float)
         return None

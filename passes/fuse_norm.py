@@ -25,6 +25,7 @@ from rlx.passes.match import (
     tensor_of,
 )
 from rlx.passes.rewrite import erase_dead
+from rlx.passes.views import kind
 
 __all__ = ["FuseNorm"]
 
@@ -136,9 +137,9 @@ def _fuse(root: ir.OpView, explained: set[ir.Value]) -> set[int]:
 def _is_product(node: Node) -> bool:
     """Whether the elements are products or quotients, casts aside."""
     computed = operation(node)
-    while computed is not None and computed[0].name in CASTS:
+    while computed is not None and kind(computed[0]) in CASTS:
         computed = operation(computed[1][0])
-    return computed is not None and computed[0].name in ("arith.mulf", "arith.divf")
+    return computed is not None and kind(computed[0]) in ("arith.mulf", "arith.divf")
 
 
 def _inverse_root(above: Sequence[Node], below: Sequence[Node]) -> Node | None:
@@ -158,9 +159,9 @@ def _argument(node: Node, name: str, power: float) -> Node | None:
     if computed is None:
         return None
     op, operands = computed
-    if op.name == "math.powf" and constant(operands[1]) == power:
+    if kind(op) == "math.powf" and constant(operands[1]) == power:
         return operands[0]
-    return operands[0] if op.name == name else None
+    return operands[0] if kind(op) == name else None
 
 
 def _holds(node: Node, factor: Node) -> bool:
@@ -195,7 +196,7 @@ def _norm(
     if not inputs and strip(base).value in [strip(node).value for node in others]:
         raise _Refused("it does not average over the last axis")
     centered = operation(strip(base))
-    if not inputs and centered is not None and centered[0].name == "arith.subf":
+    if not inputs and centered is not None and kind(centered[0]) == "arith.subf":
         raise _Refused("it subtracts the mean, as a layer norm does")
     if not inputs:
         raise _Refused("it does not scale the tensor that it squares")
@@ -218,7 +219,7 @@ def _same_scalar(a: Node, b: Node) -> bool:
 def _plus_constant(node: Node) -> tuple[Node, float]:
     """``node`` as something plus a number."""
     computed = operation(strip(node))
-    if computed is not None and computed[0].name == "arith.addf":
+    if computed is not None and kind(computed[0]) == "arith.addf":
         for one, other in (computed[1], reversed(computed[1])):
             number = constant(other)
             if number is not None:
@@ -252,9 +253,9 @@ def _square(node: Node) -> Node | None:
     if computed is None:
         return None
     op, operands = computed
-    if op.name == "arith.mulf" and same(operands[0], operands[1]):
+    if kind(op) == "arith.mulf" and same(operands[0], operands[1]):
         return operands[0]
-    if op.name in ("math.fpowi", "math.powf") and constant(operands[1]) == 2:
+    if kind(op) in ("math.fpowi", "math.powf") and constant(operands[1]) == 2:
         return operands[0]
     return None
 

@@ -35,7 +35,7 @@ from rlx.passes.rotary_parts import (
     parts_of,
 )
 from rlx.passes.rotary_tables import Table, find_table, fit_table, row_numbers
-from rlx.passes.views import VIEWS, producer
+from rlx.passes.views import VIEWS, kind, producer
 
 __all__ = ["FusePartialRotary"]
 
@@ -108,7 +108,7 @@ def _may_be_root(root: ir.OpView) -> bool:
         return False
     result = root.results[0]
     return is_float(result.type.element_type) and (
-        root.name in _JOINS or is_sum(all_elements(result))
+        kind(root) in _JOINS or is_sum(all_elements(result))
     )
 
 
@@ -258,12 +258,12 @@ def _describe(lanes: Lanes) -> str:
 def _is_one_of_many(result: ir.Value, value: ir.Value, parts: Sequence[Part]) -> bool:
     """Whether ``result`` is a single head that is about to be joined with others."""
     cut = producer(value)
-    is_cut = cut is not None and cut.name in ("rlx.narrow", "tensor.extract_slice")
+    is_cut = kind(cut) in ("rlx.narrow", "tensor.extract_slice")
     return is_cut and _has_rope(parts) and _is_joined(result)
 
 
 def _is_joined(result: ir.Value) -> bool:
-    users = [use.owner.name for use in result.uses]
+    users = [kind(use.owner) for use in result.uses]
     return bool(users) and all(name in _JOINS for name in users)
 
 
@@ -278,7 +278,7 @@ def _is_used_elsewhere(result: ir.Value, value: ir.Value, lanes: Lanes, head_dim
         if made == result:
             continue
         op = producer(made)
-        moves = op.name in VIEWS or expand(all_elements(made), WIDEN) is not None
+        moves = kind(op) in VIEWS or expand(all_elements(made), WIDEN) is not None
         used = [whole[value] for value in op.operands if value in whole]
         whole[made] = moves and all(used) and made.type.shape[-1] % head_dim == 0
         if not whole[made] and any(not _is_user(use.owner, inside) for use in made.uses):

@@ -25,6 +25,7 @@ from rlx.passes.views import (
     Index,
     at_constant,
     at_free,
+    kind,
     producer,
     size_from,
     size_of,
@@ -153,8 +154,8 @@ def _maps(op: Any) -> list[list[ir.AffineExpr]] | None:
 
 
 def _is_parallel(op: Any) -> bool:
-    if op.name != "linalg.generic":
-        return op.name in _ELEMENTWISE
+    if kind(op) != "linalg.generic":
+        return kind(op) in _ELEMENTWISE
     return all("parallel" in str(kind) for kind in op.attributes["iterator_types"])
 
 
@@ -190,7 +191,7 @@ def _index_at(
 def _into_body(node: Node) -> Node | None:
     """From an element of an elementwise linalg op's result to the scalar that is yielded."""
     op = producer(node.value)
-    if op is None or not op.name.startswith("linalg.") or len(op.regions) != 1:
+    if not kind(op).startswith("linalg.") or len(op.regions) != 1:
         return None
     if not _is_parallel(op):
         return None
@@ -211,7 +212,7 @@ def _out_of_body(node: Node) -> Node | None:
     if not isinstance(value, ir.BlockArgument) or is_tensor(value):
         return None
     op = value.owner.owner.opview
-    if not op.name.startswith("linalg.") or value.arg_number >= len(op.operands):
+    if not kind(op).startswith("linalg.") or value.arg_number >= len(op.operands):
         return None
     operand, maps = op.operands[value.arg_number], _maps(op)
     index = _index_at(maps and maps[value.arg_number], node.index, node.lanes)
@@ -240,7 +241,7 @@ def operation(node: Node) -> tuple[Any, list[Node]] | None:
     """
     node = enter(node)
     op = producer(node.value)
-    if op is None or not op.name.startswith(("arith.", "math.")) or op.name == "arith.constant":
+    if op is None or not kind(op).startswith(("arith.", "math.")) or kind(op) == "arith.constant":
         return None
     operands = [replace(node, value=operand, sign=1) for operand in op.operands]
     return op, [_out_of_body(operand) or operand for operand in operands]
@@ -258,25 +259,25 @@ def expand(node: Node, through: frozenset[str] = frozenset()) -> list[Node] | No
     op = producer(node.value)
     if op is None:
         return None
-    if op.name in VIEWS:
-        steps = VIEWS[op.name](op, node.index)
+    if kind(op) in VIEWS:
+        steps = VIEWS[kind(op)](op, node.index)
         if steps is None:
             return None
         return [
             _at(value, index, node.lanes if keep is None else node.lanes[keep], node.sign)
             for value, index, keep in steps
         ]
-    if op.name in through:
+    if kind(op) in through:
         return [_through(op, node)]
     inside = _into_body(node)
     while inside is not None and not is_tensor(inside.value):
         op = producer(inside.value)
         if op is None:
             inside = _out_of_body(inside)
-        elif op.name == "tensor.extract":
+        elif kind(op) == "tensor.extract":
             inside = _gathered(op, inside, node.value)
         else:
-            inside = _through(op, inside) if op.name in through else None
+            inside = _through(op, inside) if kind(op) in through else None
     return None if inside is None else [inside]
 
 
@@ -292,13 +293,13 @@ def _gathered(op: Any, node: Node, result: ir.Value) -> Node | None:
     index: list[Axis] = []
     for axis, place in enumerate(places):
         at = producer(place)
-        if at is not None and at.name == "arith.select" and _is_size_one(at, source, axis):
+        if at is not None and kind(at) == "arith.select" and _is_size_one(at, source, axis):
             at = producer(at.operands[2])
         number = None if at is None else constant(replace(node, value=at.results[0]))
         if number is not None:
             index.append(at_constant(len(node.lanes), int(number)))
             continue
-        if at is None or at.name != "linalg.index" or result.type.rank != len(node.index):
+        if kind(at) != "linalg.index" or result.type.rank != len(node.index):
             return None
         loop = ir.IntegerAttr(at.attributes["dim"]).value
         if size_of(source, axis) != size_of(result, loop):
@@ -310,7 +311,7 @@ def _gathered(op: Any, node: Node, result: ir.Value) -> Node | None:
 def _is_size_one(op: Any, source: ir.Value, axis: int) -> bool:
     """Whether a selection takes index 0 where the axis has size 1, as broadcasts do."""
     compare = producer(op.operands[0])
-    if compare is None or compare.name != "arith.cmpi":
+    if kind(compare) != "arith.cmpi":
         return False
     size, one = compare.operands
     return (
@@ -322,7 +323,7 @@ def _is_size_one(op: Any, source: ir.Value, axis: int) -> bool:
 
 
 def _through(op: Any, node: Node) -> Node:
-    sign = -node.sign if op.name == NEGATION else node.sign
+    sign = -node.sign if kind(op) == NEGATION else node.sign
     return replace(node, value=op.operands[0], sign=sign)
 
 
@@ -422,9 +423,13 @@ def constant(node: Node) -> float | None:
     op = producer(node.value)
     if op is None:
         return None
-    if op.name == "arith.constant":
+    if kind(op) == "arith.constant":
         return _literal(op.attributes["value"])
-    if op.name in CASTS or op.name in ("tensor.splat", "linalg.fill", "arith.sitofp"):
+    if kind(op) in CASTS or kind(op) in (
+        "tensor.splat",
+        "linalg.fill",
+        "arith.sitofp",
+    ):
         return constant(replace(node, value=op.operands[0]))
     pieces = expand(node) if is_tensor(node.value) else None
     return constant(pieces[0]) if pieces and len(pieces) == 1 else None
@@ -435,7 +440,7 @@ def strip(node: Node) -> Node:
     while True:
         node = enter(node)
         op = producer(node.value)
-        if op is not None and op.name in CASTS:
+        if kind(op) in CASTS:
             node = replace(node, value=op.operands[0])
             continue
         pieces = expand(node) if is_tensor(node.value) else None
@@ -456,7 +461,7 @@ def same(a: Node, b: Node, depth: int = 6) -> bool:
     (p, ours), (q, theirs) = x, y
     return (
         depth > 0
-        and p.name == q.name
+        and kind(p) == kind(q)
         and _attributes(p) == _attributes(q)
         and all(same(m, n, depth - 1) for m, n in zip(ours, theirs, strict=True))
     )
@@ -506,7 +511,7 @@ def tensor_of(node: Node, *types: ir.Type) -> ir.Value | None:
 def _before_cast(node: Node) -> Node | None:
     """One step backwards into or out of a body, or through a cast."""
     op = producer(node.value)
-    if op is not None and op.name in CASTS:
+    if kind(op) in CASTS:
         return replace(node, value=op.operands[0])
     return _into_body(node) if is_tensor(node.value) else _out_of_body(node)
 
@@ -519,12 +524,12 @@ def factors(node: Node, split: Callable[[Node], bool]) -> tuple[list[Node], list
         split: whether to take a factor that is a product itself apart.
     """
     computed = operation(strip(node))
-    if computed is None or computed[0].name not in ("arith.mulf", "arith.divf") or not split(node):
+    if computed is None or kind(computed[0]) not in ("arith.mulf", "arith.divf") or not split(node):
         return [node], []
     op, (first, second) = computed
     above, below = factors(first, split)
     more, less = factors(second, split)
-    if op.name == "arith.divf":
+    if kind(op) == "arith.divf":
         more, less = less, more
     return above + more, below + less
 
@@ -537,7 +542,7 @@ def summand(node: Node, axis: int) -> Node | None:
         axis: the number that the summed axis gets as a free axis.
     """
     op = producer(node.value)
-    if op is None or op.name not in ("linalg.generic", "linalg.reduce") or len(op.results) != 1:
+    if op is None or kind(op) not in ("linalg.generic", "linalg.reduce") or len(op.results) != 1:
         return None
     init = op.operands[len(op.operands) - 1]
     loops = _summing_loops(op, node, axis)
@@ -546,7 +551,7 @@ def summand(node: Node, axis: int) -> Node | None:
     body = list(op.regions[0].blocks[0].operations)
     total = op.regions[0].blocks[0].arguments[len(op.operands) - 1]
     added = producer(body[-1].operands[0])
-    if added is None or added.name != "arith.addf" or total not in list(added.operands):
+    if kind(added) != "arith.addf" or total not in list(added.operands):
         return None
     term = next((value for value in added.operands if value != total), None)
     if term is None:
@@ -557,7 +562,7 @@ def summand(node: Node, axis: int) -> Node | None:
 
 def _summing_loops(op: Any, node: Node, axis: int) -> Index | None:
     """The iterations of a reduction of one axis that add up ``node``."""
-    if op.name == "linalg.reduce":
+    if kind(op) == "linalg.reduce":
         dimensions = list(op.attributes["dimensions"])
         if len(dimensions) != 1 or len(op.operands) != 2:
             return None
@@ -581,10 +586,11 @@ def elementwise_roots(op: ir.Operation) -> list[tuple[int, ir.OpView]]:
     found: list[tuple[int, ir.OpView]] = []
 
     def visit(inner: ir.Operation) -> ir.WalkResult:
-        if inner.name.startswith(("arith.", "linalg.", "math.")) and len(inner.results) == 1:
+        name = inner.operation.name
+        if name.startswith(("arith.", "linalg.", "math.")) and len(inner.results) == 1:
             type = inner.results[0].type
             if isinstance(type, ir.RankedTensorType) and is_float(type.element_type):
-                found.append((hash(inner), inner.opview))
+                found.append((hash(inner.operation), inner.operation.opview))
         return ir.WalkResult.ADVANCE
 
     op.operation.walk(visit)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rlx.dialects import emit
 from rlx.host import ir, linalg
 from rlx.passes.match import Source, as_columns, elements, origins
-from rlx.passes.views import VIEWS, producer
+from rlx.passes.views import VIEWS, kind, producer
 
 __all__ = ["as_rows", "erase_dead", "like", "replace", "skip_views"]
 
@@ -69,7 +69,7 @@ def skip_views(value: ir.Value, rows: ir.Value) -> None:
     """Where views that lead away from ``value`` only restore ``rows``, uses ``rows`` instead."""
     for use in list(value.uses):
         user = use.owner.opview
-        if user.name not in VIEWS or len(user.results) != 1:
+        if kind(user) not in VIEWS or len(user.results) != 1:
             continue
         result = user.results[0]
         if result.type == rows.type and _is_identity(result, rows):
@@ -112,7 +112,7 @@ def replace(root: ir.Value, rows: ir.Value, free: Sequence[int]) -> set[int]:
 def _ends(value: ir.Value) -> list[ir.Value]:
     """What views make of ``value``, as far as they lead."""
     users = [use.owner.opview for use in value.uses]
-    following = [user.results[0] for user in users if user.name in VIEWS]
+    following = [user.results[0] for user in users if kind(user) in VIEWS]
     return [end for result in following for end in _ends(result)] or [value]
 
 
@@ -126,7 +126,7 @@ def erase_dead(*values: ir.Value) -> set[int]:
     pending = list(values)
     while pending:
         op = producer(pending.pop())
-        if op is None or op.operation in dead or not op.name.startswith(_REMOVABLE):
+        if op is None or op.operation in dead or not kind(op).startswith(_REMOVABLE):
             continue
         if all(_is_within(use.owner, dead) for result in op.results for use in result.uses):
             dead.append(op.operation)

@@ -20,7 +20,7 @@ from rlx.passes.match import (
     origins,
     sources,
 )
-from rlx.passes.views import producer
+from rlx.passes.views import kind, producer
 
 __all__ = [
     "FIRST",
@@ -109,9 +109,9 @@ def _parts_of(node: Node, mixed: list[int]) -> list[Part]:
 def is_sum(node: Node) -> bool:
     """Whether the elements are sums or differences, casts aside."""
     computed = operation(node)
-    while computed is not None and computed[0].name in CASTS:
+    while computed is not None and kind(computed[0]) in CASTS:
         computed = operation(computed[1][0])
-    return computed is not None and computed[0].name in SUMS
+    return computed is not None and kind(computed[0]) in SUMS
 
 
 _Products = list[tuple[int, Node, Node]]
@@ -129,21 +129,21 @@ def _products(node: Node) -> list[tuple[Node, _Products]] | None:
             found += each
         return found or None
     op, operands = computed
-    if op.name == "arith.mulf":
+    if kind(op) == "arith.mulf":
         return [(node, [(1, operands[0], operands[1])])]
-    if op.name in CASTS:
+    if kind(op) in CASTS:
         return _products(operands[0])
-    if op.name not in (*SUMS, NEGATION):
+    if kind(op) not in (*SUMS, NEGATION):
         return None
     first = _products(operands[0])
     if first is None:
         return None
-    if op.name == NEGATION:
+    if kind(op) == NEGATION:
         return [(each, _flip(products)) for each, products in first]
     second = _products(operands[1])
     if second is None:
         return None
-    if op.name == "arith.subf":
+    if kind(op) == "arith.subf":
         second = [(each, _flip(products)) for each, products in second]
     return list(_add(first, second))
 
@@ -348,7 +348,7 @@ def _names(node: Node, depth: int = 16) -> np.ndarray:
         op, operands = computed
         columns = [_names(operand, depth - 1) for operand in operands]
         for lane, arguments in enumerate(zip(*columns, strict=True)):
-            names[lane] = (op.name, *arguments)
+            names[lane] = (kind(op), *arguments)
     elif pieces is not None:
         for piece in pieces:
             names[np.searchsorted(node.lanes, piece.lanes)] = _names(piece, depth - 1)

@@ -23,6 +23,7 @@ __all__ = [
     "VIEWS",
     "at_constant",
     "at_free",
+    "kind",
     "producer",
     "size_from",
     "size_of",
@@ -38,6 +39,11 @@ Step: TypeAlias = tuple[ir.Value, Index, np.ndarray | None]
 def producer(value: ir.Value) -> Any:
     """The op that makes ``value``, or None for a block argument."""
     return None if isinstance(value, ir.BlockArgument) else value.owner.opview
+
+
+def kind(op: Any) -> str:
+    """The name of an op, or "" for None. Views of some ops have a field ``name`` of their own."""
+    return "" if op is None else op.operation.name
 
 
 def at_constant(count: int, position: int) -> np.ndarray:
@@ -69,7 +75,7 @@ def size_of(value: ir.Value, axis: int) -> Any:
         if is_static(value.type.shape[axis]):
             return value.type.shape[axis]
         op = producer(value)
-        name = "" if op is None else op.name
+        name = kind(op)
         if name == "tensor.empty":
             dynamic = [i for i, size in enumerate(value.type.shape) if not is_static(size)]
             return size_from(op.operands[dynamic.index(axis)])
@@ -99,14 +105,14 @@ def size_from(size: Any) -> Any:
     if isinstance(size, int):
         return size
     op = producer(size)
-    if op is not None and op.name == "arith.constant":
+    if kind(op) == "arith.constant":
         return ir.IntegerAttr(op.attributes["value"]).value
-    if op is not None and op.name == "tensor.dim":
+    if kind(op) == "tensor.dim":
         axis = size_from(op.operands[1])
         source = op.operands[0]
         if isinstance(axis, int) and isinstance(source.type, ir.RankedTensorType):
             return size_of(source, axis)
-    if op is not None and op.name == "arith.index_cast":
+    if kind(op) == "arith.index_cast":
         return size_from(op.operands[0])
     return size
 
@@ -202,7 +208,7 @@ def _insert_slice(op: Any, index: Index) -> list[Step] | None:
     steps: list[Step] = []
     left = np.ones(_count(index), dtype=bool)
     result = value = op.results[0]
-    while left.any() and op is not None and op.name == "tensor.insert_slice":
+    while left.any() and kind(op) == "tensor.insert_slice":
         found = _inserted(op, index)
         if found is None:
             break
@@ -306,7 +312,7 @@ def _tensor_reshape(op: Any, index: Index) -> list[Step] | None:
     result = op.results[0].type
     wanted: list[Any] = list(result.shape)
     given = producer(shape)
-    if given is not None and given.name == "tensor.from_elements":
+    if kind(given) == "tensor.from_elements":
         wanted = [
             size if is_static(size) else size_from(value)
             for size, value in zip(wanted, given.operands, strict=True)

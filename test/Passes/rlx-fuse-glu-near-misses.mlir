@@ -131,3 +131,20 @@ func.func @transposed(%g: tensor<4x4xf32>, %u: tensor<4x4xf32>) -> tensor<4x4xf3
   } -> tensor<4x4xf32>
   return %y : tensor<4x4xf32>
 }
+
+// -----
+
+// The partner is a scalar argument of the function.
+func.func @scalar_argument(%g: tensor<2x?x6xf32>, %s: f32) -> tensor<2x?x6xf32> {
+  %c1 = arith.constant 1 : index
+  %n = tensor.dim %g, %c1 : tensor<2x?x6xf32>
+  %e = tensor.empty(%n) : tensor<2x?x6xf32>
+  %zero = arith.constant 0.000000e+00 : f32
+  %y = linalg.generic {indexing_maps = [affine_map<(d0, d1, d2) -> (d0, d1, d2)>, affine_map<(d0, d1, d2) -> (d0, d1, d2)>], iterator_types = ["parallel", "parallel", "parallel"]} ins(%g : tensor<2x?x6xf32>) outs(%e : tensor<2x?x6xf32>) {
+  ^bb0(%a: f32, %out: f32):
+    %0 = arith.maximumf %a, %zero : f32
+    %1 = arith.mulf %0, %s : f32
+    linalg.yield %1 : f32
+  } -> tensor<2x?x6xf32>
+  return %y : tensor<2x?x6xf32>
+}
