@@ -19,7 +19,8 @@ DONATED = "rlx.donated"
 class Export(Pass):
     """Gives public functions a C interface and protects their arguments.
 
-    A caller's buffer is never written to, unless the argument says `bufferization.writable = true`.
+    Private functions get internal linkage, so that LLVM may change how they are called. A caller's
+    buffer is never written to, unless the argument says `bufferization.writable = true`.
     """
 
     name = "rlx-export"
@@ -27,7 +28,12 @@ class Export(Pass):
 
     def run(self, op: ir.Operation) -> None:
         for function in functions(op):
-            if function.is_external or not is_public(function):
+            if function.is_external:
+                continue
+            if not is_public(function):
+                with op.context:
+                    internal = ir.Attribute.parse("#llvm.linkage<internal>")
+                    function.attributes["llvm.linkage"] = internal
                 continue
             with op.context:
                 function.attributes["llvm.emit_c_interface"] = ir.UnitAttr.get()

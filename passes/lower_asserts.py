@@ -188,23 +188,34 @@ class _Lowering:
             function.attributes["function_type"] = ir.TypeAttr.get(new)
             set_attributes(view, "arg_attrs", attributes)
             self.block(blocks[0])
+            if not is_public(view):
+                # Called after a failure it does nothing, so a row of calls needs one look at the
+                # status.
+                with ir.InsertionPoint.at_block_begin(blocks[0]):
+                    body = [op.operation for op in blocks[0].operations][:-1]
+                    self.go_on_if_ok(blocks[0], body)
 
     def block(self, block: ir.Block) -> bool:
         """Makes the checks in ``block`` ways out of it; returns whether there were any."""
         _gather(block)
         groups: list[list[ir.Operation]] = []
-        after_check = False
+        after_check = after_call = False
         for op in [op.operation for op in block.operations]:
             if op.name == _ASSERT:
                 if after_check:
                     groups[-1].append(op)
                 else:
                     groups.append([op])
-                after_check = True
+                after_check, after_call = True, False
             else:
                 after_check = False
+                is_call = self.calls_private(op)
                 if lowered := self.nested(op):
-                    groups.append([lowered])
+                    if is_call and after_call:
+                        groups[-1] = [lowered]
+                    else:
+                        groups.append([lowered])
+                after_call = is_call
         # From the last to the first, so that every op moves once.
         for group in reversed(groups):
             with group[0].location:
@@ -238,6 +249,11 @@ class _Lowering:
             with op.location, ir.InsertionPoint.at_block_begin(blocks[0]):
                 self.go_on_if_ok(blocks[0], [o.operation for o in blocks[0].operations][:-1])
         return op
+
+    def calls_private(self, op: ir.Operation) -> bool:
+        """Whether ``op`` calls a function that may fail, and looks at the status itself."""
+        callee = _name(op, "callee") if op.name == _CALL else ""
+        return callee in self.fallible and not is_public(self.functions[callee].opview)
 
     def call(self, op: ir.Operation) -> ir.Operation:
         with ir.InsertionPoint(op), op.location:

@@ -54,6 +54,7 @@ _PASSES = {
     "rlx-export": "rlx.passes.export:Export",
     "rlx-outline-kernels": "rlx.passes.outline_kernels:OutlineKernels",
     "rlx-sink-arguments": "rlx.passes.sink_arguments:SinkArguments",
+    "rlx-sink-arguments": "rlx.passes.sink_arguments:SinkArguments",
     "rlx-round-floats": "rlx.passes.round_floats:RoundFloats",
     "rlx-propagate-asserts": "rlx.passes.propagate_asserts:PropagateAsserts",
     "rlx-return-donated": "rlx.passes.return_donated:ReturnDonated",

@@ -16,7 +16,7 @@ func.func @nothing() {
   return
 }
 
-// CHECK-LABEL: func.func private @private(%{{.*}}: tensor<4xf32>) {
+// CHECK-LABEL: func.func private @private(%{{.*}}: tensor<4xf32>) attributes {llvm.linkage = #llvm.linkage<internal>} {
 func.func private @private(%a: tensor<4xf32>) {
   return
 }
