@@ -4,10 +4,13 @@ Each configuration is tiny and uses all that the architecture has: several layer
 window shorter than the sequence, heads that share keys and values, biases, odd sizes.
 """
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from test_parity import Case, check, load
+import torch
+from test_parity import LLAMA3, Case, Loaded, check, load
 from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
@@ -28,10 +31,6 @@ def layers(kinds: str) -> dict[str, Any]:
     return {"layer_types": [KINDS[kind] for kind in kinds], "num_hidden_layers": len(kinds)}
 
 
-def yarn(dim: int) -> dict[str, Any]:
-    return {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 12}
-
-
 def longrope(dim: int) -> dict[str, Any]:
     return {
         "rope_type": "longrope",
@@ -40,9 +39,11 @@ def longrope(dim: int) -> dict[str, Any]:
     }
 
 
+PART = {"rope_theta": 100.0, "partial_rotary_factor": 0.5}
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 12}
 NEOX = {
     "num_key_value_heads": None,
-    "rope_parameters": {"rope_theta": 100.0, "partial_rotary_factor": 0.5},
+    "rope_parameters": PART,
 }
 
 FAST: dict[str, dict[str, Any]] = {
@@ -93,7 +94,7 @@ FAST: dict[str, dict[str, Any]] = {
     },
     "phi3": {
         "sliding_window": 6,
-        "original_max_position_embeddings": 24,
+        "original_max_position_embeddings": 44,
         "rope_parameters": {**longrope(6), "rope_theta": 100.0, "partial_rotary_factor": 0.75},
     },
     "gpt_neox": NEOX,
@@ -169,6 +170,44 @@ SLOW: dict[str, dict[str, Any]] = {
 }
 
 
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "cohere-plain": ("cohere", {"use_qk_norm": False}),
+    "falcon-heads": ("falcon", {"multi_query": False, "alibi": False}),
+    "falcon-in-turn": ("falcon", {"parallel_attn": False}),
+    "falcon-one-norm": (
+        "falcon",
+        {"new_decoder_architecture": True, "num_ln_in_parallel_attn": 1, "num_kv_heads": 4},
+    ),
+    "falcon-two-norms": ("falcon", {"new_decoder_architecture": True, "num_kv_heads": 4}),
+    "gemma2-no-softcaps": (
+        "gemma2",
+        {"attn_logit_softcapping": None, "final_logit_softcapping": None},
+    ),
+    "gemma4-plain": (
+        "gemma4_text",
+        {
+            "attention_k_eq_v": False,
+            "num_kv_shared_layers": 0,
+            "hidden_size_per_layer_input": 0,
+            "enable_moe_block": False,
+            "attention_bias": False,
+        },
+    ),
+    "glm-linear": ("glm", {"rope_parameters": {**PART, "rope_type": "linear", "factor": 3.0}}),
+    "glm4-yarn": ("glm4", {"rope_parameters": {**PART, **YARN}}),
+    "gpt_neox-in-turn": ("gpt_neox", {"use_parallel_residual": False}),
+    "gpt_neox-llama3": ("gpt_neox", {"rope_parameters": {**PART, **LLAMA3}}),
+    "mistral-no-window": ("mistral", {"sliding_window": None, "tie_word_embeddings": True}),
+    "nemotron-gelu": ("nemotron", {"hidden_act": "gelu"}),
+    "phi-norms": ("phi", {"qk_layernorm": True}),
+    "phi3-plain": ("phi3", {"sliding_window": None, "rope_parameters": None}),
+    "qwen2-yarn": ("qwen2", {"rope_parameters": {**YARN, "rope_theta": 100.0}}),
+    "qwen3_moe-shares": ("qwen3_moe", {"norm_topk_prob": False, "decoder_sparse_step": 2}),
+    "smollm3-interval": ("smollm3", {"no_rope_layers": None, "no_rope_layer_interval": 2}),
+    "stablelm-parallel": ("stablelm", {"use_parallel_residual": True, "qk_layernorm": False}),
+}
+
+
 def make(kind: str, changes: dict[str, Any], dtype: str = "float32") -> Case:
     fields = {key: value for key, value in {**SIZES, **changes}.items() if value is not None}
     config = AutoConfig.for_model(kind, **fields)
@@ -189,12 +228,53 @@ class WithBuffers:
         return model
 
 
+PROMPTS = np.random.default_rng(2).integers(0, SIZES["vocab_size"], (3, 11))
+KEPT = np.ones_like(PROMPTS)
+KEPT[1, :7] = 0  # more padding than a window
+KEPT[2, :1] = 0
+
+
+def check_greedy(loaded: Loaded) -> None:
+    """The tokens that Transformers decodes, from prompts with padding on the left."""
+    with torch.no_grad():
+        wanted = loaded.reference.generate(
+            torch.from_numpy(PROMPTS),
+            attention_mask=torch.from_numpy(KEPT),
+            max_new_tokens=32,
+            do_sample=False,
+            eos_token_id=None,
+            pad_token_id=0,
+        )
+    found = loaded.model.generate(PROMPTS, 32, KEPT, eos_token_id=())
+    np.testing.assert_array_equal(found, wanted.numpy())
+
+
 @pytest.mark.parametrize("kind", FAST)
-def test_architecture(kind: str, tmp_path: Any) -> None:
-    check(load(make(kind, FAST[kind]), tmp_path))
+def test_architecture(kind: str, tmp_path: Path) -> None:
+    loaded = load(make(kind, FAST[kind]), tmp_path)
+    check(loaded)
+    check_greedy(loaded)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SLOW)
-def test_more_architectures(kind: str, tmp_path: Any) -> None:
-    check(load(make(kind, SLOW[kind]), tmp_path))
+def test_more_architectures(kind: str, tmp_path: Path) -> None:
+    loaded = load(make(kind, SLOW[kind]), tmp_path)
+    check(loaded)
+    check_greedy(loaded)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants(name: str, tmp_path: Path) -> None:
+    kind, changes = VARIANTS[name]
+    loaded = load(make(kind, {**FAST.get(kind, {}), **SLOW.get(kind, {}), **changes}), tmp_path)
+    check(loaded)
+    check_greedy(loaded)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [*FAST, *SLOW])
+def test_bf16(kind: str, tmp_path: Path) -> None:
+    changes = {**FAST, **SLOW}[kind]
+    check(load(make(kind, changes, "bfloat16"), tmp_path))
