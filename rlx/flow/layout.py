@@ -117,6 +117,9 @@ class LayoutWeights:
     Args:
         source: the checkpoint.
         rules: its layout; the first rule that fits a name counts.
+
+    Raises:
+        WeightError: two weights of the checkpoint are the same one of the model.
     """
 
     def __init__(self, source: WeightSource, rules: Sequence[Rule]):
@@ -130,30 +133,35 @@ class LayoutWeights:
                     self._add(key, rule, match)
                     break
             else:
-                self._entries[key] = _Entry((key,))
+                self._put(key, _Entry((key,)))
 
     def _add(self, key: str, rule: Rule, match: re.Match) -> None:
         if isinstance(rule, Drop):
             return
         if isinstance(rule, Rename):
-            self._entries[_fill(rule.target, match)] = _Entry(
-                (key,), rule.transpose, flat=rule.flat
-            )
+            self._put(_fill(rule.target, match), _Entry((key,), rule.transpose, flat=rule.flat))
         elif isinstance(rule, Stack):
-            # The pattern has a group for each name part that varies; the number is not in it.
-            target = _fill(rule.target, match)
-            sources = [_fill(rule.source, match, number) for number in range(rule.count)]
-            if key in sources:
-                self._entries[target] = _Entry(tuple(sources), stacked=True, flat=rule.flat)
-            else:
-                self._entries[key] = _Entry((key,))
+            if int(match["number"]) >= rule.count:
+                self._put(key, _Entry((key,)))
+            elif (target := _fill(rule.target, match)) not in self._entries:
+                sources = [_fill(rule.source, match, number) for number in range(rule.count)]
+                self._put(target, _Entry(tuple(sources), stacked=True, flat=rule.flat))
         else:
             start, total = 0, sum(length for _, length in rule.parts)
             for target, length in rule.parts:
                 rows = (start, start + length, total)
-                name = _fill(target, match)
-                self._entries[name] = _Entry((key,), rule.transpose, groups=rule.groups, rows=rows)
+                entry = _Entry((key,), rule.transpose, groups=rule.groups, rows=rows)
+                self._put(_fill(target, match), entry)
                 start += length
+
+    def _put(self, key: str, entry: _Entry) -> None:
+        if key in self._entries:
+            first, second = self._entries[key].sources[0], entry.sources[0]
+            raise WeightError(
+                f"{self._source.origin(second)} holds '{first}' and '{second}', which are the same "
+                "weight of the model"
+            )
+        self._entries[key] = entry
 
     def keys(self) -> Iterable[str]:
         return self._entries.keys()
@@ -252,10 +260,13 @@ def _targets(rule: Rule) -> list[str]:
 
 
 def _pattern(text: str) -> re.Pattern:
-    escaped = re.escape(text).replace(r"\{\}", r"([^.]+)").replace(r"\[\]", r"\d+")
+    escaped = re.escape(text).replace(r"\{\}", r"([^.]+)").replace(r"\[\]", r"(?P<number>[0-9]+)")
     return re.compile(escaped)
 
 
 def _fill(text: str, match: re.Match, number: int | None = None) -> str:
-    filled = text.format(*match.groups())
+    """``text`` with what ``{}`` stood for in the match, and a number for ``[]``."""
+    own = match.re.groupindex.get("number")
+    parts = [part for index, part in enumerate(match.groups(), 1) if index != own]
+    filled = text.format(*parts)
     return filled if number is None else filled.replace("[]", str(number))

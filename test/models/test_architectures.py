@@ -4,6 +4,7 @@ Each configuration is tiny and uses all that the architecture has: several layer
 window shorter than the sequence, heads that share keys and values, biases, odd sizes.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from test_parity import LLAMA3, Case, Loaded, check, load
 from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
+from rlx.flow import ConfigError
+from rlx.flow.recipes import MODEL_TYPES, HfConfig, read_config
+
+MULTIMODAL = ("gemma3", "gemma4")
 SIZES = {
     "vocab_size": 61,
     "hidden_size": 32,
@@ -278,3 +283,28 @@ def test_variants(name: str, tmp_path: Path) -> None:
 def test_bf16(kind: str, tmp_path: Path) -> None:
     changes = {**FAST, **SLOW}[kind]
     check(load(make(kind, changes, "bfloat16"), tmp_path))
+
+
+def empty(kind: str) -> dict[str, Any]:
+    return {"model_type": kind, **({"text_config": {}} if kind in MULTIMODAL else {})}
+
+
+@pytest.mark.parametrize("kind", MODEL_TYPES)
+def test_defaults_are_those_of_transformers(kind: str) -> None:
+    """A configuration that leaves everything out is the one that Transformers makes of it."""
+    config = AutoConfig.for_model(kind)
+    whole = json.loads(config.to_json_string(use_diff=False))
+    found = read_config(HfConfig(empty(kind), "empty"))
+    assert found == read_config(HfConfig(whole, "whole"))
+    assert found == read_config(HfConfig(json.loads(config.to_json_string()), "differences"))
+
+
+@pytest.mark.parametrize("kind", MODEL_TYPES)
+def test_fields_that_nobody_knows(kind: str) -> None:
+    fields = empty(kind)
+    with pytest.raises(ConfigError, match="config: field 'attention_sinks' is not known"):
+        read_config(HfConfig({**fields, "attention_sinks": 4}, "config"))
+    if kind in MULTIMODAL:
+        fields["text_config"] = {"attention_sinks": 4}
+        with pytest.raises(ConfigError, match="text_config: field 'attention_sinks' is not known"):
+            read_config(HfConfig(fields, "config"))
