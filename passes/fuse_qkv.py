@@ -11,7 +11,7 @@ from rlx.dialects.types import is_static, with_dim
 from rlx.host import func, ir
 from rlx.options import option
 from rlx.passes.base import Pass, walk
-from rlx.passes.functions import is_public
+from rlx.passes.functions import Attributes, attributes_of, is_public, set_attributes
 
 __all__ = ["FuseQkv"]
 
@@ -256,38 +256,54 @@ def _pack(calls: _Calls, function: func.FuncOp, groups: Sequence[Sequence[Matmul
             _replace(group, weight)
 
     _change_arguments(function, packed, rewrite)
-    for call in [] if is_public(function) else list(calls.of(function)):
-        _pack_call(calls, call, packed)
+    by_caller: dict[str, list[ir.Operation]] = {}
+    for call in [] if is_public(function) else calls.of(function):
+        by_caller.setdefault(_function_around(call).name.value, []).append(call)
+    for its_calls in by_caller.values():
+        _pack_calls(calls, _function_around(its_calls[0]), its_calls, packed)
 
 
-def _pack_call(calls: _Calls, call: ir.Operation, packed: Sequence[_Packed]) -> None:
-    """Packs parameters of the caller as those of the function that it calls have been."""
-    operands = list(call.operands)
-    own = [replace(p, numbers=tuple(operands[n].arg_number for n in p.numbers)) for p in packed]
-    caller = _function_around(call)
+def _pack_calls(
+    calls: _Calls, caller: func.FuncOp, own: Sequence[ir.Operation], packed: Sequence[_Packed]
+) -> None:
+    """Packs parameters of ``caller`` as those of the function that it calls have been."""
+    passed = [
+        replace(p, numbers=tuple(call.operands[n].arg_number for n in p.numbers))
+        for call in own
+        for p in packed
+    ]
 
     def rewrite(weights: Sequence[ir.Value]) -> None:
-        first = {min(p.numbers): weight for p, weight in zip(packed, weights, strict=True)}
-        gone = {number for p in packed for number in p.numbers}
-        passed = [
-            first.get(number, operand)
-            for number, operand in enumerate(call.operands)
-            if number in first or number not in gone
-        ]
-        with ir.InsertionPoint(call), call.location:
-            new = ir.Operation.create(
-                call.name,
-                results=[result.type for result in call.results],
-                operands=passed,
-                attributes={key: call.attributes[key] for key in call.attributes},
-            )
-        for before, after in zip(call.results, new.results, strict=True):
-            before.replace_all_uses_with(after)
-        calls.replace(call, new.operation)
-        call.erase()
+        for at, call in enumerate(own):
+            start = at * len(packed)
+            calls.replace(call, _with_packed(call, packed, weights[start : start + len(packed)]))
+            call.erase()
 
-    with call.location:
-        _change_arguments(caller, own, rewrite)
+    with caller.location:
+        _change_arguments(caller, passed, rewrite)
+
+
+def _with_packed(
+    call: ir.Operation, packed: Sequence[_Packed], weights: Sequence[ir.Value]
+) -> ir.Operation:
+    """A call of the changed function in place of ``call``."""
+    first = {min(p.numbers): weight for p, weight in zip(packed, weights, strict=True)}
+    gone = {number for p in packed for number in p.numbers}
+    operands = [
+        first.get(number, operand)
+        for number, operand in enumerate(call.operands)
+        if number in first or number not in gone
+    ]
+    with ir.InsertionPoint(call), call.location:
+        new = ir.Operation.create(
+            call.name,
+            results=[result.type for result in call.results],
+            operands=operands,
+            attributes={key: call.attributes[key] for key in call.attributes},
+        )
+    for before, after in zip(call.results, new.results, strict=True):
+        before.replace_all_uses_with(after)
+    return new.operation
 
 
 def _change_arguments(
@@ -299,22 +315,23 @@ def _change_arguments(
     block = function.regions[0].blocks[0]
     group_of = {number: each for each in packed for number in each.numbers}
     new: dict[_Packed, ir.Value] = {}
-    attributes: list[ir.Attribute] = []
+    before = attributes_of(function, "arg_attrs")
+    attributes: list[Attributes] = []
     old = list(block.arguments)
     for number, argument in enumerate(old):
         group = group_of.get(number)
         if group is None:
             argument.replace_all_uses_with(block.add_argument(argument.type, argument.location))
-            attributes.append(ir.DictAttr.get(_attributes(function, number)))
+            attributes.append(before[number])
         elif group not in new:
             new[group] = block.add_argument(group.type, argument.location)
-            attributes.append(_packed_attributes(function, group))
+            attributes.append(_packed_attributes(function, group, before))
     rewrite([new[each] for each in packed])
     for _ in old:
         block.erase_argument(0)
     type = ir.FunctionType.get([a.type for a in block.arguments], function.type.results)
     function.attributes["function_type"] = ir.TypeAttr.get(type)
-    function.attributes["arg_attrs"] = ir.ArrayAttr.get(attributes)
+    set_attributes(function, "arg_attrs", attributes)
 
 
 def _widths(group: Sequence[MatmulOp]) -> list[int]:
@@ -327,21 +344,20 @@ def _packed(group: Sequence[MatmulOp]) -> _Packed:
     return _Packed(tuple(op.weight.arg_number for op in group), type, axis)
 
 
-def _packed_attributes(function: func.FuncOp, packed: _Packed) -> ir.Attribute:
+def _packed_attributes(
+    function: func.FuncOp, packed: _Packed, attributes: Sequence[Attributes]
+) -> Attributes:
     if not is_public(function):
-        return ir.DictAttr.get({})
+        return {}
     parts: list[ir.Attribute] = []
     for number in packed.numbers:
-        attributes = _attributes(function, number)
-        parts += attributes.get(PARTS, [attributes[NAME]])
-    return ir.DictAttr.get(
-        {
-            NAME: ir.StringAttr.get("+".join(ir.StringAttr(part).value for part in parts)),
-            PARAM: ir.UnitAttr.get(),
-            PARTS: ir.ArrayAttr.get(parts),
-            PARTS_AXIS: ir.IntegerAttr.get(ir.IntegerType.get_signless(64), packed.axis),
-        }
-    )
+        parts += attributes[number].get(PARTS, [attributes[number][NAME]])
+    return {
+        NAME: ir.StringAttr.get("+".join(ir.StringAttr(part).value for part in parts)),
+        PARAM: ir.UnitAttr.get(),
+        PARTS: ir.ArrayAttr.get(parts),
+        PARTS_AXIS: ir.IntegerAttr.get(ir.IntegerType.get_signless(64), packed.axis),
+    }
 
 
 def _replace(group: Sequence[MatmulOp], weight: ir.Value) -> None:

@@ -115,7 +115,7 @@ def _sink(wrapper: ir.Operation, call: ir.Operation, function: ir.Operation) -> 
 
 def _erase_unused(values: list[ir.Value]) -> None:
     """Erases the ops that make ``values`` and the loads behind them, where nobody uses them."""
-    loads = {}
+    loads: dict[ir.Value, None] = {}
     for value in dict.fromkeys(values):
         if not isinstance(value.owner, ir.Block) and not any(True for _ in value.uses):
             op = value.owner.operation
