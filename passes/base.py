@@ -25,7 +25,7 @@ from rlx.diagnostics import PassFailure
 from rlx.dialects.base import RlxOp
 from rlx.host import ir
 
-__all__ = ["Pass", "PassFailure", "Pipeline", "walk"]
+__all__ = ["Pass", "PassFailure", "Pipeline", "parent_of", "walk"]
 
 
 @dataclass(frozen=True)
@@ -68,3 +68,12 @@ def walk(root: ir.Operation, *kinds: type[RlxOp] | str) -> Iterator[ir.OpView]:
 
     root.operation.walk(visit)
     yield from found
+
+
+def parent_of(op: ir.Operation | ir.OpView) -> ir.Operation | None:
+    """The op that holds ``op``, or None; the bindings raise for one that nothing holds."""
+    try:
+        parent = op.operation.parent
+    except ValueError:
+        return None
+    return None if parent is None else parent.operation

@@ -17,9 +17,10 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 from rlx.host import ir
+from rlx.passes.base import parent_of
 from rlx.pipeline import Instrumentation, Leaf
 
-__all__ = ["Timing", "dump", "parent_of", "pipeline_of_reproducer", "reproducer"]
+__all__ = ["Timing", "dump", "pipeline_of_reproducer", "reproducer"]
 
 Printer = Callable[[ir.Operation], str]
 
@@ -90,14 +91,6 @@ def dump(
     if after_all or after:
         hooks.after.append(on_after)
         hooks.failed.append(on_failed)
-
-
-def parent_of(op: ir.Operation) -> ir.Operation | None:
-    """The op that holds ``op``; the host raises for one that none holds, unless it is a module."""
-    try:
-        return op.parent.operation if op.parent is not None else None
-    except ValueError:
-        return None
 
 
 def _symbol(op: ir.Operation) -> str:

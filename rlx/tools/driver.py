@@ -16,6 +16,7 @@ from rlx.diagnostics import CompileError, Diagnostic, capture
 from rlx.dialects import load_dialects
 from rlx.dialects.source import parse
 from rlx.host import ir, irdl
+from rlx.passes.base import parent_of
 from rlx.pipeline import (
     Instrumentation,
     Leaf,
@@ -240,7 +241,10 @@ class _Part:
 
     def parse(self, context: ir.Context) -> ir.Operation:
         if self.args.no_implicit_module and not self.text.startswith(_BYTECODE):
-            padded = self.padding.decode() + self.text.decode()
+            try:
+                padded = self.padding.decode() + self.text.decode()
+            except UnicodeDecodeError:
+                raise UsageError("with --no-implicit-module the input must be UTF-8") from None
             return ir.Operation.parse(padded, source_name=self.name).operation
         if self.args.split_input_file is None and is_regular(self.args.input):
             # Only a file that the host reads itself gives its name to locations.
@@ -359,7 +363,7 @@ class _Part:
             enable_debug_info=args.mlir_print_debuginfo,
             pretty_debug_info=args.mlir_pretty_debuginfo,
             print_generic_op_form=args.mlir_print_op_generic,
-            use_local_scope=args.mlir_print_local_scope or instruments.parent_of(op) is not None,
+            use_local_scope=args.mlir_print_local_scope or parent_of(op) is not None,
             use_name_loc_as_prefix=args.mlir_use_nameloc_as_prefix,
             assume_verified=args.mlir_print_assume_verified,
             skip_regions=args.mlir_print_skip_regions,

@@ -21,7 +21,7 @@ ROOMS = {
     "pipeline_text": {"options"},
     "upstream": {"host", "options"},
     "pipeline": {*FOUNDATION, "passes", "pipeline_text", "upstream"},
-    "instruments": {*FOUNDATION, "pipeline"},
+    "instruments": {*FOUNDATION, "passes", "pipeline"},
     "schedules": {*FOUNDATION, "dialects", "passes"},
     "targets": {*FOUNDATION, "dialects", "passes", "schedules", "pipeline"},
     "flow": {*FOUNDATION, "dialects", "runtime"},
