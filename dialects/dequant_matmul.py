@@ -18,7 +18,7 @@ from rlx.dialects.types import (
     widen,
     with_dim,
 )
-from rlx.host import arith, ir
+from rlx.host import arith, ir, scf
 
 __all__ = ["DequantMatmulOp", "dequant_matmul"]
 
@@ -109,67 +109,63 @@ class DequantMatmulOp(RlxOp, name="dequant_matmul"):
         return (widen(input) @ matrix.T).astype(input.dtype)
 
     def lower(self) -> ir.Value:
-        """The integers are converted where they are multiplied: no other matrix is made."""
+        """No matrix of floats is made: integers become floats where they are multiplied, or with
+        ``group`` one output channel at a time."""
         input, weight, scales = self._fitting_operands()
         rank = input.type.rank
         element = input.type.element_type
         wide = accumulator_type(element)
         shape = emit.sizes(input)
         shape[-1] = emit.dim(weight, 0 if self.transpose_weight else 1)
+        if self.group:
+            return self._by_columns(input, weight, scales, shape)
         zeros = emit.fill(shape, wide, 0.0)
-        total = (
-            self._sum_of_groups(input, weight, scales, zeros)
-            if self.group
-            else self._sum(input, weight, zeros)
-        )
+        total = _sums(input, weight, zeros, self.transpose_weight)
         rows = emit.axes(rank)
 
         def scaled(value: ir.Value, scale: ir.Value, _: ir.Value) -> ir.Value:
             return emit.convert(arith.mulf(value, scale), element)
 
-        if self.group:
-            return emit.convert_tensor(total, element)
         return emit.generic(
             [total, scales], emit.empty(shape, element), [rows, rows[-1:], rows], "p" * rank, scaled
         )
 
-    def _sum(self, input: ir.Value, weight: ir.Value, zeros: ir.Value) -> ir.Value:
-        """Sums of the integers, not scaled yet."""
-        # Loops in the order of `rlx.matmul`.
-        loops = emit.axes(input.type.rank + 1)
-        if self.transpose_weight:
-            n, *rows, x = loops
-            maps, iterators = [[*rows, x], [n, x], [*rows, n]], "p" * len(rows) + "pr"
-        else:
-            *rows, x, n = loops
-            maps, iterators = [[*rows, x], [x, n], [*rows, n]], "p" * len(rows) + "rp"
-        return emit.generic(
-            [input, weight], zeros, maps, iterators, lambda a, b, total: _add_product(total, a, b)
-        )
-
-    def _sum_of_groups(
-        self, input: ir.Value, weight: ir.Value, scales: ir.Value, zeros: ir.Value
+    def _by_columns(
+        self, input: ir.Value, weight: ir.Value, scales: ir.Value, shape: list[emit.Size]
     ) -> ir.Value:
-        """Scaled sums. The inner axis is seen as [groups, group]."""
-        rank = input.type.rank
-        parts = [emit.dim(scales, 1), self.group]
-        input = emit.split_axis(input, rank - 1, parts)
-        loops = emit.axes(rank + 2)
-        if self.transpose_weight:
-            weight = emit.split_axis(weight, 1, parts)
-            n, *rows, g, x = loops
-            layout, iterators = [n, g, x], "p" * rank + "rr"
-        else:
-            weight = emit.split_axis(weight, 0, parts)
-            *rows, g, x, n = loops
-            layout, iterators = [g, x, n], "p" * (rank - 1) + "rrp"
-        return emit.generic(
-            [input, weight, scales],
-            zeros,
-            [[*rows, g, x], layout, [n, g], [*rows, n]],
-            iterators,
-            lambda a, b, scale, total: _add_product(total, a, b, scale),
+        """One column of the result at a time: what it is multiplied with is converted once."""
+        element = input.type.element_type
+        wide = accumulator_type(element)
+        depth, groups, columns = (
+            emit.dim(input, input.type.rank - 1),
+            emit.dim(scales, 1),
+            shape[-1],
         )
+        result = emit.empty(shape, element)
+        loop = scf.ForOp(emit.index(0), emit.as_index(columns), emit.index(1), [result])
+        with ir.InsertionPoint(loop.body):
+            column, so_far = loop.induction_variable, loop.inner_iter_args[0]
+            if self.transpose_weight:
+                row = emit.extract_slice(weight, [column, 0], [1, depth])
+                parts = emit.split_axis(row, 1, [groups, self.group])
+            else:
+                row = emit.extract_slice(weight, [0, column], [depth, 1])
+                parts = emit.split_axis(row, 0, [groups, self.group])
+            scale = emit.extract_slice(scales, [column, 0], [1, groups])
+            n, g, x = emit.axes(3)
+            factors = emit.generic(
+                [parts, scale],
+                emit.empty([1, groups, self.group], wide),
+                [[n, g, x] if self.transpose_weight else [g, x, n], [n, g], [n, g, x]],
+                "ppp",
+                lambda integer, scale, _: arith.mulf(arith.sitofp(wide, integer), scale),
+            )
+            zeros = emit.fill([*shape[:-1], 1], wide, 0.0)
+            total = _sums(input, emit.join_axes(factors, 1), zeros, transposed=True)
+            offsets = [*[0] * (len(shape) - 1), column]
+            done = emit.insert_slice(emit.convert_tensor(total, element), so_far, offsets)
+            scf.YieldOp([done])
+        return loop.results[0]
 
     def _fitting_operands(self) -> tuple[ir.Value, ir.Value, ir.Value]:
         """The operands, whose sizes are made sure to agree."""
@@ -191,16 +187,27 @@ class DequantMatmulOp(RlxOp, name="dequant_matmul"):
         return emit.fit(input, shape, message), emit.fit(weight, matrix, message), scales
 
 
-def _add_product(
-    total: ir.Value, a: ir.Value, b: ir.Value, scale: ir.Value | None = None
-) -> ir.Value:
-    """``total`` plus the float ``a`` times the integer ``b``, times ``scale`` if there is one."""
-    flags = emit.reassoc()
-    factor = arith.sitofp(total.type, b)
-    if scale is not None:
-        factor = arith.mulf(factor, scale, fastmath=flags)
-    product = arith.mulf(emit.convert(a, total.type), factor, fastmath=flags)
-    return arith.addf(total, product, fastmath=flags)
+def _sums(input: ir.Value, matrix: ir.Value, zeros: ir.Value, transposed: bool) -> ir.Value:
+    """Products of floats with a matrix of floats or integers, added to ``zeros``.
+
+    Loops are in the order of `rlx.matmul`; integers are converted where they are multiplied.
+    """
+    loops = emit.axes(input.type.rank + 1)
+    if transposed:
+        n, *rows, x = loops
+        maps, iterators = [[*rows, x], [n, x], [*rows, n]], "p" * len(rows) + "pr"
+    else:
+        *rows, x, n = loops
+        maps, iterators = [[*rows, x], [x, n], [*rows, n]], "p" * len(rows) + "rp"
+
+    def body(a: ir.Value, b: ir.Value, total: ir.Value) -> ir.Value:
+        flags = emit.reassoc()
+        is_integer = isinstance(b.type, ir.IntegerType)
+        factor = arith.sitofp(total.type, b) if is_integer else emit.convert(b, total.type)
+        product = arith.mulf(emit.convert(a, total.type), factor, fastmath=flags)
+        return arith.addf(total, product, fastmath=flags)
+
+    return emit.generic([input, matrix], zeros, maps, iterators, body)
 
 
 def dequant_matmul(

@@ -34,17 +34,26 @@ func.func @per_channel(%x: tensor<3x8xbf16>, %w: tensor<4x8xi8>, %s: tensor<4xf3
   return %0 : tensor<3x4xbf16>
 }
 
+// With groups, one output channel at a time: as many floats as a row has, whatever the rows.
 // BUFFERS-LABEL: func.func @groups
 // BUFFERS: memref.alloc() {{.*}} : memref<3x4xf32>
-// BUFFERS-NOT: memref.alloc
+// BUFFERS: scf.for
+// BUFFERS: memref.subview %{{.*}} : memref<8x4xi8>
+// BUFFERS: memref.alloc() {{.*}} : memref<1x2x4xf32>
+// BUFFERS: arith.sitofp %{{.*}} : i8 to f32
+// BUFFERS-NOT: memref<8x4xf32>
 // BUFFERS: return
 
 // CHECK-LABEL: func.func @groups
 // CHECK-SAME: %[[X:[^:]*]]: tensor<3x8xf32>, %[[W:[^:]*]]: tensor<8x4xi8>, %[[S:[^:]*]]: tensor<4x2xf32>
-// CHECK-DAG: %[[XG:.*]] = tensor.expand_shape %[[X]] {{.*}} into tensor<3x2x4xf32>
-// CHECK-DAG: %[[WG:.*]] = tensor.expand_shape %[[W]] {{.*}} into tensor<2x4x4xi8>
-// CHECK: linalg.generic {{.*}}iterator_types = ["parallel", "reduction", "reduction", "parallel"]} ins(%[[XG]], %[[WG]], %[[S]]
+// CHECK: scf.for %[[N:.*]] = %c0 to %c4 step %c1
+// CHECK-DAG: %[[COL:.*]] = tensor.extract_slice %[[W]][0, %[[N]]] [8, 1] [1, 1]
+// CHECK-DAG: tensor.expand_shape %[[COL]] {{.*}} into tensor<2x4x1xi8>
+// CHECK-DAG: tensor.extract_slice %[[S]][%[[N]], 0] [1, 2] [1, 1]
+// CHECK: linalg.generic {{.*}}iterator_types = ["parallel", "parallel", "parallel"]
 // CHECK: arith.sitofp
+// CHECK: linalg.generic {{.*}}iterator_types = ["parallel", "parallel", "reduction"]{{.*}} ins(%[[X]],
+// CHECK: tensor.insert_slice {{.*}}[0, %[[N]]] [3, 1] [1, 1]
 // CHECK-NOT: linalg.generic
 // CHECK: return
 func.func @groups(%x: tensor<3x8xf32>, %w: tensor<8x4xi8>, %s: tensor<4x2xf32>) -> tensor<3x4xf32> {
