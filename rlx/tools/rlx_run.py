@@ -95,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the function to run (default: the only public one, or main)",
     )
     add("--dtype", metavar="f32|bf16|f16", help="of a checkpoint: what to compute in")
+    add("--quantize", metavar="int8", help="store weights as int8, or int8{group=64}")
     add(
         "--input",
         action="append",
@@ -143,7 +144,9 @@ def _run(args: argparse.Namespace, progress: Progress) -> int:
     progress("load")
     job = _job(args)
     if args.emit:
-        module = compiler.lower(job.source, args.emit, args.target, args.entry)
+        module = compiler.lower(
+            job.source, args.emit, args.target, args.entry, quantize=args.quantize
+        )
         progress.done()
         print(module)
         return 0
@@ -151,6 +154,7 @@ def _run(args: argparse.Namespace, progress: Progress) -> int:
         job.source,
         args.target,
         args.entry,
+        quantize=args.quantize,
         cache=not args.no_cache,
         dump=args.dump,
         progress=progress,

@@ -1,7 +1,7 @@
 """The stages: one file each, see :class:`rlx.flow.stage.Stage`."""
 
 from rlx.flow.stages.custom import CustomStage
-from rlx.flow.stages.embed import EmbedStage, ScaleStage
+from rlx.flow.stages.embed import AddEmbeddingStage, EmbedStage, ScaleStage
 from rlx.flow.stages.gemma_kv_tap import GemmaKvTapStage, SideOutputs
 from rlx.flow.stages.kv_cache import (
     CacheLengthsStage,
@@ -20,6 +20,7 @@ from rlx.flow.stages.per_layer import (
     PerLayerInputsStage,
     PerLayerInputStage,
 )
+from rlx.flow.stages.pool import ClsPoolStage, MeanPoolStage
 from rlx.flow.stages.residual import (
     ResidualAddStage,
     ResidualRecallStage,
@@ -34,7 +35,9 @@ from rlx.flow.stages.self_attn_prefill import (
 )
 
 __all__ = [
+    "AddEmbeddingStage",
     "CacheLengthsStage",
+    "ClsPoolStage",
     "CustomStage",
     "EmbedStage",
     "Experts",
@@ -48,6 +51,7 @@ __all__ = [
     "LinearStage",
     "LmHeadStage",
     "LogitSoftcapStage",
+    "MeanPoolStage",
     "MlpStage",
     "MoeStage",
     "NamedRopeTablesStage",
