@@ -12,6 +12,7 @@ from rlx.runtime.errors import ArgumentError, ExecutionError
 from rlx.runtime.frame import Frame
 from rlx.runtime.lazy import derive, forget_pages
 from rlx.runtime.loader import Loaded
+from rlx.runtime.overlap import Span, find_overlap, spans_of
 from rlx.runtime.program import Program, Spec
 from rlx.runtime.quantize import FLOATS, quantize
 
@@ -38,6 +39,7 @@ class Executable:
         address = self.loaded.address(program.symbol)
         self._function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)
         self._bound: dict[int, np.ndarray] = {}
+        self._spans: list[Span] = []
         self._frame = Frame(program, self._bound)
 
     def __repr__(self) -> str:
@@ -99,6 +101,7 @@ class Executable:
             raise ArgumentError(f"missing parameters: {', '.join(missing)}")
         self._frame = Frame(self.program, bound)
         self._bound = bound
+        self._spans = spans_of(bound)
         return self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -113,9 +116,9 @@ class Executable:
         return {spec.name: value for spec, value in zip(self.outputs, results, strict=True)}
 
     def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
-        frame, bound = self._frame, self._bound
+        frame, bound, spans = self._frame, self._bound, self._spans
         arrays = self._arrange(args, kwargs, bound)
-        self._check_overlap(arrays, bound)
+        self._check_overlap(arrays, spans)
         memory = frame.fill(arrays)
         self._function(memory.ctypes.data)
         owned = frame.results(memory)
@@ -153,18 +156,16 @@ class Executable:
             raise ArgumentError(f"'{self.program.entry}': missing arguments: {', '.join(missing)}")
         return {number: as_array(specs[number], value) for number, value in values.items()}
 
-    def _check_overlap(self, arrays: dict[int, np.ndarray], bound: dict[int, np.ndarray]) -> None:
+    def _check_overlap(self, arrays: dict[int, np.ndarray], bound: list[Span]) -> None:
         """What is updated in place must not be visible through another argument."""
-        specs = self.program.arguments
-        for number, array in arrays.items():
-            if not specs[number].writable:
-                continue
-            for other, seen in [*arrays.items(), *bound.items()]:
-                if other != number and np.may_share_memory(array, seen):
-                    raise ArgumentError(
-                        f"argument '{specs[number].name}' is updated in place, but shares memory "
-                        f"with argument '{specs[other].name}'"
-                    )
+        written = {number for number in arrays if self.program.arguments[number].writable}
+        if not written:
+            return
+        if found := find_overlap([*spans_of(arrays), *bound], written):
+            name, other = (self.program.arguments[number].name for number in found)
+            raise ArgumentError(
+                f"argument '{name}' is updated in place, but shares memory with argument '{other}'"
+            )
 
 
 def _pack(spec: Spec, values: list[Any]) -> np.ndarray:
