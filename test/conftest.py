@@ -36,7 +36,7 @@ class LitFile(pytest.File):
 
 class LitItem(pytest.Item):
     def runtest(self):
-        result = run_lit(self.config, str(self.path))
+        result = _run_lit(self.config, str(self.path))
         if result.code in (lit.Test.UNSUPPORTED, lit.Test.SKIPPED, lit.Test.EXCLUDED):
             pytest.skip(result.output)
         if result.code.isFailure:
@@ -55,7 +55,13 @@ class LitFailure(Exception):
     """A lit test did not pass."""
 
 
-def run_lit(config, path):
+@pytest.fixture
+def run_lit(request):
+    """Gives lit's result for a file, as the items do."""
+    return lambda path: _run_lit(request.config, str(path))
+
+
+def _run_lit(config, path):
     """lit's result for one file."""
     lit_config = _lit_config(config)
     tests = lit.discovery.find_tests_for_inputs(lit_config, [path])

@@ -70,13 +70,12 @@ def _complain(message: str) -> None:
 
 def _work(args: Arguments, phase: Phase) -> int:
     phase.set("loading the MLIR host")
-    from rlx.host import HostError
-
     try:
-        from rlx.registry import PluginError
-    except HostError as error:
+        import rlx.host  # noqa: F401
+    except ImportError as error:  # no bindings, or not those that RLX_MLIR asks for
         _complain(f"rlx-opt: error: {error}")
         return 1
+    from rlx.registry import PluginError
     from rlx.tools import describe, driver
 
     try:

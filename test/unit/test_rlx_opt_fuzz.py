@@ -33,12 +33,12 @@ FLAGS = [
     "--run-reproducer",
 ]
 
-WORDS = [
-    *("i1", "i64", "f32", "f16", "bf16", "index", "tensor<4xf32>", "tensor<*xf32>", "tensor<?x0xf16>"),
-    *("memref<2xf32>", "vector<4xf32>", "none", "()", "-1", "0", "1", "9223372036854775807", "-0.0"),
-    *("0x7FF0000000000000", "true", '"half"', '"', "{", "}", "(", ")", "<", ">", "^bb0", "%0", "%x"),
-    *("@f", "unit", "dense<1.0>", "array<i32: 1, 1>", "loc(unknown)", "\\", "\0", "\u00e9", "\ud800"),
-]  # fmt: skip
+_WORDS = """
+i1 i64 f32 f16 bf16 index none unit true () -1 0 1 -0.0 9223372036854775807 0x7FF0000000000000
+tensor<4xf32> tensor<*xf32> tensor<?x0xf16> memref<2xf32> vector<4xf32> loc(unknown) dense<1.0>
+array<i32:1,1> "half" " { } ( ) < > ^bb0 %0 %x @f
+"""
+WORDS = [*_WORDS.split(), "\\", "\0", "\u00e9", "\ud800"]
 
 
 def seeds() -> list[str]:
