@@ -99,7 +99,7 @@ class _Heads:
             return
         nearest = True
         for source in sources([root]):
-            if not _is_whole(source, operand):
+            if not _is_whole(source, operand) or _is_one_head_of_more(source.value, head_dim):
                 continue
             repeats = len(np.unique(source.columns)) < len(source.columns)
             if repeats and nearest:
@@ -132,6 +132,16 @@ def _is_whole(source: Source, operand: ir.Value) -> bool:
     shape, wanted = source.value.type.shape, operand.type.shape
     sizes = {number: shape[axis] for axis, number in enumerate(source.layout) if number is not None}
     return all(sizes.get(axis, 1) == wanted[axis] for axis in (0, 1))
+
+
+def _is_one_head_of_more(value: ir.Value, head_dim: int) -> bool:
+    """Whether ``value`` is a head cut out of a wider tensor, which may hold more heads to cover."""
+    if isinstance(value.owner, ir.Block):
+        return False
+    op = value.owner.operation
+    return op.name in ("rlx.narrow", "tensor.extract_slice") and (
+        value.type.shape[-1] == head_dim < op.operands[0].type.shape[-1]
+    )
 
 
 def _leaves_read_twice(root) -> bool:

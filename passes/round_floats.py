@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from rlx.host import arith, ir, math
 from rlx.passes.base import Pass, walk
+from rlx.passes.lanes import constant, element, like
 
 __all__ = ["RoundFloats"]
 
@@ -22,8 +23,8 @@ class RoundFloats(Pass):
     def run(self, op: ir.Operation) -> None:
         for cast in walk(op, "arith.truncf"):
             source, result = cast.operation.operands[0], cast.operation.results[0]
-            narrow = _element(result.type)
-            if not isinstance(_element(source.type), ir.F64Type):
+            narrow = element(result.type)
+            if not isinstance(element(source.type), ir.F64Type):
                 continue
             if not isinstance(narrow, ir.F16Type | ir.BF16Type):
                 continue
@@ -34,31 +35,15 @@ class RoundFloats(Pass):
 
 
 def _to_odd(wide: ir.Value) -> ir.Value:
-    f32 = _like(wide.type, ir.F32Type.get())
-    i32 = _like(wide.type, ir.IntegerType.get_signless(32))
+    f32 = like(wide.type, ir.F32Type.get())
+    i32 = like(wide.type, ir.IntegerType.get_signless(32))
     near = arith.truncf(f32, wide)
     back = arith.extf(wide.type, near)
     bits = arith.bitcast(i32, near)
-    one = _constant(i32, 1)
+    one = constant(i32, 1)
     inexact = arith.cmpf(arith.CmpFPredicate.ONE, back, wide)
     odd = arith.cmpi(arith.CmpIPredicate.eq, arith.andi(bits, one), one)
     too_large = arith.cmpf(arith.CmpFPredicate.OGT, math.absf(back), math.absf(wide))
     other = arith.select(too_large, arith.subi(bits, one), arith.addi(bits, one))
     keep = arith.select(odd, bits, other)
     return arith.bitcast(f32, arith.select(inexact, keep, bits))
-
-
-def _element(type_: ir.Type) -> ir.Type:
-    return type_.element_type if isinstance(type_, ir.VectorType) else type_
-
-
-def _like(type_: ir.Type, element: ir.Type) -> ir.Type:
-    """``element``, in a vector of the same shape where ``type_`` is one."""
-    return ir.VectorType.get(type_.shape, element) if isinstance(type_, ir.VectorType) else element
-
-
-def _constant(type_: ir.Type, value: int) -> ir.Value:
-    attribute = ir.IntegerAttr.get(_element(type_), value)
-    if isinstance(type_, ir.VectorType):
-        return arith.constant(type_, ir.DenseElementsAttr.get_splat(type_, attribute))
-    return arith.constant(type_, attribute)

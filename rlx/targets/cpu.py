@@ -49,8 +49,7 @@ _BUFFERIZED = (
     "rlx-return-donated,"
     "buffer-deallocation-pipeline,"
     "convert-bufferization-to-memref,"
-    "canonicalize,cse,"
-    "rlx-sink-arguments"
+    "canonicalize,cse"
 )
 
 # LLVM knows that aligned_alloc returns fresh memory; MLIR's default, malloc and pointer
@@ -65,6 +64,7 @@ _LLVM = (
     "convert-scf-to-cf,"
     "arith-emulate-unsupported-floats{{source-types=bf16,f16 target-type=f32}},"
     "math-extend-to-supported-types{{target-type=f32}},"
+    "rlx-expand-math,"
     "rlx-round-floats,"
     "arith-expand{{include-bf16={expand_bf16}}},"
     "convert-vector-to-llvm,"
@@ -73,6 +73,7 @@ _LLVM = (
     "finalize-memref-to-llvm{{use-aligned-alloc=true}},"
     "convert-to-llvm,"
     "reconcile-unrealized-casts,"
+    "{bf16}"
     "canonicalize,cse,"
     "rlx-sink-arguments"
 )
@@ -103,7 +104,7 @@ class CpuTarget(Target):
 
     def stages(self) -> tuple[Stage, ...]:
         features = host_features()
-        expand_bf16 = str("avx512bf16" not in features).lower()
+        native_bf16 = "avx512bf16" in features
         # LLVM would use half of the registers, with an eye on the clock of older machines.
         vector_width = 512 if "avx512f" in features else 0
         isa = isas.best(features) if self.kernels == "host" else self.kernels
@@ -119,7 +120,14 @@ class CpuTarget(Target):
             Stage("fused", _FUSED),
             Stage("linalg", _LINALG.format(select=select)),
             Stage("bufferized", _BUFFERIZED.format(emit=emit)),
-            Stage("llvm", _LLVM.format(expand_bf16=expand_bf16, vector_width=vector_width)),
+            Stage(
+                "llvm",
+                _LLVM.format(
+                    bf16="" if native_bf16 else "rlx-bf16-as-i16,",
+                    expand_bf16=str(not native_bf16).lower(),
+                    vector_width=vector_width,
+                ),
+            ),
         )
 
     def object_code(self, module: ir.Module, function: str) -> bytes:

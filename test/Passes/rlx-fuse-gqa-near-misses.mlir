@@ -80,6 +80,20 @@ func.func @partial(%q: tensor<1x6x16xf32>, %k: tensor<1x6x12xf32>, %v: tensor<1x
 
 // -----
 
+// One of three heads.
+func.func @one_head(%q: tensor<1x6x8xf32>, %k: tensor<1x6x12xf32>, %v: tensor<1x6x12xf32>)
+    -> tensor<1x6x8xf32> {
+  %kr_h0 = "rlx.narrow"(%k) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x12xf32>) -> tensor<1x6x4xf32>
+  %kr = "rlx.concat"(%kr_h0, %kr_h0) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x8xf32>
+  %vr_h0 = "rlx.narrow"(%v) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<1x6x12xf32>) -> tensor<1x6x4xf32>
+  %vr = "rlx.concat"(%vr_h0, %vr_h0) {axis = 2 : i64} : (tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x8xf32>
+  // expected-remark @+1 {{key and value heads stay repeated: key heads are only 0 of a tensor with 12 columns}}
+  %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 2 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x8xf32>, tensor<1x6x8xf32>, tensor<1x6x8xf32>) -> tensor<1x6x8xf32>
+  return %o : tensor<1x6x8xf32>
+}
+
+// -----
+
 // Slices of 2 repeated, in heads of 4.
 func.func @shorter_than_head(%q: tensor<1x6x16xf32>, %k: tensor<1x6x8xf32>, %v: tensor<1x6x8xf32>)
     -> tensor<1x6x16xf32> {

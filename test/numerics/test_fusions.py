@@ -207,12 +207,10 @@ def test_heads_are_fused_if_and_only_if_repeated_in_a_row(heads, data, head_dim)
         module = ir.Module.parse(repeated(order, heads, head_dim))
         run_pipeline(module, "rlx-fuse-gqa")
         (attention,) = walk(module.operation, "rlx.attention")
-        # The slice of a single head is a tensor of its own.
-        count = 1 if len(set(order)) == 1 else heads
-        each, rest = divmod(len(order), count)
+        each, rest = divmod(len(order), heads)
         in_a_row = order == sorted(order) and all(order.count(h) == each for h in order)
-        grouped = rest == 0 and each > 1 and in_a_row and len(set(order)) == count
-        assert attention.num_kv_heads == (count if grouped else len(order))
+        grouped = rest == 0 and each > 1 and in_a_row and len(set(order)) == heads
+        assert attention.num_kv_heads == (heads if grouped else len(order))
         assert bool(list(walk(module.operation, "rlx.concat"))) != grouped
 
 
