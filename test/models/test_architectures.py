@@ -5,18 +5,23 @@ window shorter than the sequence, heads that share keys and values, biases, odd 
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 from test_parity import LLAMA3, Case, Loaded, check, load
 from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-from rlx.flow import ConfigError
+import rlx
+from rlx.flow import ConfigError, DictWeights, WeightError
+from rlx.flow.layout import LayoutWeights
 from rlx.flow.recipes import MODEL_TYPES, HfConfig, read_config
+from rlx.models import Model
 
 MULTIMODAL = ("gemma3", "gemma4")
 SIZES = {
@@ -308,3 +313,192 @@ def test_fields_that_nobody_knows(kind: str) -> None:
         fields["text_config"] = {"attention_sinks": 4}
         with pytest.raises(ConfigError, match="text_config: field 'attention_sinks' is not known"):
             read_config(HfConfig(fields, "config"))
+
+
+def save(kind: str, folder: Path, **changes: Any) -> dict[str, np.ndarray]:
+    """A random model in a folder; returns its weights."""
+    case = make(kind, {**{**FAST, **SLOW}[kind], **changes})
+    case.model._from_config(case.config).save_pretrained(folder)
+    return load_file(folder / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "shape", "message"),
+    [
+        (
+            "phi3",
+            "model.layers.1.self_attn.qkv_proj.weight",
+            (65, 32),
+            r"'model\.layers\.1\.self_attn\.qkv_proj\.weight' in .*model\.safetensors to have 64 "
+            r"outputs, .*but its shape is \[65, 32\]",
+        ),
+        ("phi3", "model.layers.0.mlp.gate_up_proj.weight", None, "missing weight 'KEY'"),
+        (
+            "gpt_neox",
+            "gpt_neox.layers.0.attention.query_key_value.bias",
+            (48,),
+            "expected 'KEY' in .* to have 96 outputs",
+        ),
+        ("gpt_neox", "gpt_neox.embed_in.weight", None, "missing weight 'KEY'"),
+        ("qwen3_moe", "model.layers.0.mlp.experts.3.up_proj.weight", None, "missing weight 'KEY'"),
+        (
+            "qwen3_moe",
+            "model.layers.0.mlp.experts.3.up_proj.weight",
+            (25, 32),
+            r"expected 'KEY' in .* to be float32\[24, 32\] like .*, but it is float32\[25, 32\]",
+        ),
+        (
+            "qwen3_moe",
+            "model.layers.0.mlp.experts.5.up_proj.weight",
+            (24, 32),
+            "holds 'KEY', which the configuration has no place for",
+        ),
+        (
+            "gemma4_text",
+            "model.layers.1.layer_scalar",
+            (2,),
+            r"expects weight 'KEY' of shape \[1\], but it is \[2\]",
+        ),
+        ("gemma4_text", "model.embed_tokens_per_layer.weight", None, "missing weight 'KEY'"),
+    ],
+)
+def test_weights_that_do_not_fit(
+    kind: str, key: str, shape: tuple[int, ...] | None, message: str, tmp_path: Path
+) -> None:
+    weights = save(kind, tmp_path)
+    weights.pop(key, None)
+    if shape is not None:
+        weights[key] = np.zeros(shape, np.float32)
+    save_file(weights, tmp_path / "model.safetensors")
+    with pytest.raises(WeightError, match=message.replace("KEY", re.escape(key))):
+        _ = rlx.load_model(tmp_path, dtype="f32").built
+
+
+def test_text_part_of_gemma4(tmp_path: Path) -> None:
+    weights = save("gemma4_text", tmp_path)
+    ids = np.arange(14).reshape(2, 7)
+    wanted = rlx.load_model(tmp_path, "cpu{opt-level=0}").logits(ids)
+    prefix = "model.language_model."
+    moved = {prefix + key.removeprefix("model."): array for key, array in weights.items()}
+    moved["model.vision_tower.patch.weight"] = np.zeros(3, np.float32)
+    save_file(moved, tmp_path / "model.safetensors")
+    path = tmp_path / "config.json"
+    text = json.loads(path.read_text())
+    whole = {"model_type": "gemma4", "text_config": text, "vision_config": {}, "image_token_id": 9}
+    path.write_text(json.dumps(whole))
+    found = rlx.load_model(tmp_path, "cpu{opt-level=0}").logits(ids)
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "message"),
+    [
+        ("mistral", {"sliding_window": 0}, "expected sliding_window of at least 1"),
+        ("qwen2", {"layer_types": ["sliding_attention"] * 32}, "expected sliding_window of at"),
+        ("gemma2", {"query_pre_attn_scalar": -1}, "expected query_pre_attn_scalar above 0, got -1"),
+        ("gemma", {"use_bidirectional_attention": True}, "'use_bidirectional_attention': True"),
+        ("phi3", {"rope_scaling": {"type": "linear", "factor": 2.0}}, "unsupported rope_type"),
+        ("phi3", {"partial_rotary_factor": 1.5}, "expected partial_rotary_factor above 0 and"),
+        ("phi3", {"head_dim": 16}, "field 'head_dim' is not known"),
+        ("gpt_neox", {"rotary_pct": 0.1}, "expected an even number of rotated dims, got 9"),
+        ("gpt_neox", {"num_key_value_heads": 2}, "'num_key_value_heads': 2 is not supported"),
+        ("gptj", {"rotary_dim": 7}, "expected rotary_dim even and at most 256, got 7"),
+        ("glm", {"partial_rotary_factor": "half"}, "expected a number as 'partial_rotary_factor'"),
+        ("qwen3", {"partial_rotary_factor": 0.5}, "this architecture rotates whole heads"),
+        ("qwen3_moe", {"num_experts": 0}, "expected 'num_experts' of at least 1, got 0"),
+        ("mixtral", {"sliding_window": "5"}, "expected an integer as 'sliding_window', got '5'"),
+        ("falcon", {"alibi": True}, "'alibi': True is not supported: positions are turned by RoPE"),
+        ("falcon", {"num_ln_in_parallel_attn": 2}, "unsupported combination of parallel_attn"),
+        ("falcon", {"multi_query": False, "num_kv_heads": 2}, "expected num_kv_heads 71 without"),
+        ("granite", {"logits_scaling": 0}, "expected logits_scaling above 0, got 0"),
+        ("smollm3", {"no_rope_layers": [1]}, "expected 36 no_rope_layers .*, got 1"),
+        (
+            "exaone4",
+            {"sliding_window_pattern": "LLLG"},
+            "expected layer_types or a number as",
+        ),
+        ("olmo", {"rms_norm_eps": 1e-6}, "'rms_norm_eps': 1e-06 is not supported: norms are layer"),
+        ("cohere", {"use_gated_activation": False}, "'use_gated_activation': False is not"),
+        (
+            "hunyuan_v1_dense",
+            {"rope_scaling": {"type": "dynamic", "alpha": -1}},
+            "above 0 as 'al",
+        ),
+        ("starcoder2", {"mlp_type": "gated"}, "'mlp_type': 'gated' is not supported"),
+        ("gemma4_text", {"use_bidirectional_attention": "all"}, "only causal attention is"),
+        (
+            "gemma4_text",
+            {"num_kv_shared_layers": 30},
+            "num_kv_shared_layers below num_hidden",
+        ),
+        (
+            "gemma4_text",
+            {"num_kv_shared_layers": 26},
+            "layer 5 shares keys and values, but no",
+        ),
+        ("gemma4_text", {"enable_moe_block": True}, "field 'num_experts' is missing"),
+        (
+            "gemma4_text",
+            {"vocab_size_per_layer_input": 9},
+            "vocab_size_per_layer_input of at least",
+        ),
+        (
+            "gemma4_text",
+            {"per_layer_config": {"5": {"head_dim": 32}}},
+            r"expected one head_dim for all 'full_attention' layers, got \[32, 256\]",
+        ),
+        (
+            "gemma4_text",
+            {"per_layer_config": {"5": {"intermediate_size": 32}}},
+            "per_layer_config: 5: field 'intermediate_size' is not known",
+        ),
+        ("gemma4_text", {"per_layer_config": {"30": {}}}, "expected an object per layer number"),
+        (
+            "gemma4_text",
+            {
+                "layer_types": ["full_attention"] * 30,
+                "rope_parameters": {"full_attention": {"partial_rotary_factor": 0.5}},
+            },
+            "'partial_rotary_factor' is supported for 'proportional' RoPE only",
+        ),
+    ],
+)
+def test_configurations_that_are_refused(kind: str, changes: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_config(HfConfig({"model_type": kind, **changes}, "config.json"))
+    assert str(caught.value).startswith("config.json")
+
+
+def test_example_of_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "Architectures.md").read_text()
+    names: dict[str, Any] = {}
+    exec(text.split("```python")[1].split("```")[0], names)
+    monkeypatch.setitem(MODEL_TYPES, "breeze", names["read_breeze"])
+    fields = {key: value for key, value in SIZES.items() if key != "pad_token_id"}
+    config = read_config(HfConfig({"model_type": "breeze", "sliding_window": 5, **fields}, "here"))
+    shapes = {
+        "model.embed_tokens.weight": (61, 32),
+        "model.norm.weight": (32,),
+        "lm_head.weight": (61, 32),
+    }
+    for index in range(2):
+        shapes |= {
+            f"model.layers.{index}.{name}.weight": shape
+            for name, shape in {
+                "input_layernorm": (32,),
+                "post_attention_layernorm": (32,),
+                "self_attn.W_pack": (64, 32),
+                "self_attn.q_norm": (8,),
+                "self_attn.k_norm": (8,),
+                "self_attn.o_proj": (32, 32),
+                "mlp.up_proj": (40, 32),
+                "mlp.down_proj": (32, 40),
+            }.items()
+        }
+    random = np.random.default_rng(0)
+    arrays = {key: random.normal(size=shape).astype(np.float32) for key, shape in shapes.items()}
+    model = Model(config, LayoutWeights(DictWeights(arrays), config.layout))
+    text = str(model.module)
+    # The first of the two layers has a window.
+    assert text.count("left_window = 4") == 1 and text.count("weight_offset") == 0
+    assert "model.layers.1.self_attn.k_proj.weight" in model.built.parameters
