@@ -1,6 +1,13 @@
 """The stages: one file each, see :class:`rlx.flow.stage.Stage`."""
 
 from rlx.flow.stages.custom import CustomStage
+from rlx.flow.stages.decode import (
+    BindDecodeInputsStage,
+    GemmaDecodeLayerStage,
+    LlamaDecodeLayerStage,
+    SelfAttnDecodeStage,
+    TapStage,
+)
 from rlx.flow.stages.embed import AddEmbeddingStage, EmbedStage, ScaleStage
 from rlx.flow.stages.gemma_kv_tap import GemmaKvTapStage, SideOutputs
 from rlx.flow.stages.kv_cache import (
@@ -35,6 +42,7 @@ from rlx.flow.stages.self_attn_prefill import (
 )
 
 __all__ = [
+    "BindDecodeInputsStage",
     "AddEmbeddingStage",
     "CacheLengthsStage",
     "ClsPoolStage",
@@ -43,12 +51,14 @@ __all__ = [
     "Experts",
     "GatedMlpStage",
     "GeGluStage",
+    "GemmaDecodeLayerStage",
     "GemmaKvTapStage",
     "GemmaMoeStage",
     "HeadNorm",
     "LayerNormStage",
     "LayerScalarStage",
     "LinearStage",
+    "LlamaDecodeLayerStage",
     "LmHeadStage",
     "LogitSoftcapStage",
     "MeanPoolStage",
@@ -67,8 +77,10 @@ __all__ = [
     "ScaleStage",
     "SelectRowsStage",
     "SelfAttnCachedStage",
+    "SelfAttnDecodeStage",
     "SelfAttnPrefillSpec",
     "SelfAttnPrefillStage",
     "SideOutputs",
     "SwiGluStage",
+    "TapStage",
 ]

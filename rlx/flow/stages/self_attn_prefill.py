@@ -337,12 +337,33 @@ def repeat_kv(value: ir.Value, heads: int, head_dim: int, group: int) -> ir.Valu
     return concat(parts, axis=axis)
 
 
+def attend(
+    ctx: FlowContext, spec: SelfAttnPrefillSpec, query: ir.Value, key: ir.Value, values: ir.Value
+) -> ir.Value:
+    """Attention of queries [B, S, ...] over keys and values [B, K, ...] of which they are the last.
+
+    Keys and values are repeated to ``num_heads`` heads; `rlx-fuse-gqa` makes that implicit.
+    """
+    group = spec.num_heads // spec.num_kv_heads
+    return attention(
+        query,
+        repeat_kv(key, spec.num_kv_heads, spec.head_dim, group),
+        repeat_kv(values, spec.num_kv_heads, spec.head_dim, group),
+        spec.mask.operand(ctx),
+        num_heads=spec.num_heads,
+        head_dim=spec.head_dim,
+        causal=spec.mask.is_causal,
+        left_window=spec.mask.left_window,
+        scale=spec.score_scale,
+        softcap=spec.attn_logit_softcap or 0.0,
+    )
+
+
 @dataclass(frozen=True)
 class SelfAttnPrefillStage:
     """Projects hidden states [B, S, hidden] to queries, keys and values and attends.
 
-    The result is [B, S, num_heads * head_dim]: the output projection is a stage of its own. Keys
-    and values are repeated to ``num_heads`` heads; `rlx-fuse-gqa` makes that implicit.
+    The result is [B, S, num_heads * head_dim]: the output projection is a stage of its own.
     """
 
     spec: SelfAttnPrefillSpec
@@ -372,19 +393,4 @@ class SelfAttnPrefillStage:
         spec = self.spec
         query, key, values = project_all(ctx, spec, value)
         keep_kv(ctx, spec, key, values)
-        group = spec.num_heads // spec.num_kv_heads
-        key = repeat_kv(key, spec.num_kv_heads, spec.head_dim, group)
-        values = repeat_kv(values, spec.num_kv_heads, spec.head_dim, group)
-        attended = attention(
-            query,
-            key,
-            values,
-            spec.mask.operand(ctx),
-            num_heads=spec.num_heads,
-            head_dim=spec.head_dim,
-            causal=spec.mask.is_causal,
-            left_window=spec.mask.left_window,
-            scale=spec.score_scale,
-            softcap=spec.attn_logit_softcap or 0.0,
-        )
-        return FlowValue(attended)
+        return FlowValue(attend(ctx, spec, query, key, values))
