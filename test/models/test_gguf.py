@@ -19,11 +19,12 @@ from rlx.flow.gguf import _ARCHS, GgufWeights
 
 KIND = gguf.GGMLQuantizationType
 IDS = np.random.default_rng(0).integers(0, 96, (2, 20))
+FAST = "cpu{opt-level=0}"  # to compile
 SIZES = {
     "vocab_size": 96,
     "hidden_size": 64,
     "intermediate_size": 128,
-    "num_hidden_layers": 3,
+    "num_hidden_layers": 3,  # of two kinds
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "max_position_embeddings": 64,
@@ -172,8 +173,8 @@ def relative(actual: np.ndarray, wanted: np.ndarray) -> float:
 def test_round_trip(arch: str, tmp_path: Path) -> None:
     weights = make_checkpoint(tmp_path, arch)
     write(tmp_path / "model.gguf", arch, weights)
-    expected = rlx.load_model(tmp_path)
-    model = rlx.load_model(tmp_path / "model.gguf")
+    expected = rlx.load_model(tmp_path, FAST)
+    model = rlx.load_model(tmp_path / "model.gguf", FAST)
     for field in ("vocab_size", "layers", "ropes", "norm_epsilon", "embed_scale", "tied"):
         assert getattr(model.config, field) == getattr(expected.config, field), field
     assert model.max_positions == 64
@@ -207,8 +208,8 @@ def test_kinds(kind: KIND, stored: Any, tmp_path: Path) -> None:
     save_file(kept, tmp_path / "model.safetensors")
     model = rlx.load_model(path)
     assert model.weights.get("model.embed_tokens.weight").dtype == stored
-    actual = rlx.load_model(path, dtype="f32").logits(IDS[:, :5])
-    assert relative(actual, rlx.load_model(tmp_path, dtype="f32").logits(IDS[:, :5])) < 1e-6
+    actual = rlx.load_model(path, FAST, dtype="f32").logits(IDS[:, :5])
+    assert relative(actual, rlx.load_model(tmp_path, FAST, dtype="f32").logits(IDS[:, :5])) < 1e-6
 
 
 def test_floats_are_used_where_they_lie(tmp_path: Path) -> None:
@@ -232,13 +233,15 @@ def test_llama3_factors(tmp_path: Path) -> None:
         "rope_theta": 5e5,
     }
     weights = make_checkpoint(tmp_path, "llama", rope_parameters=llama3)
-    expected = rlx.load_model(tmp_path)
+    expected = rlx.load_model(tmp_path, FAST)
     ((_, spec),) = expected.config.ropes
     plain = spec.theta ** -(np.arange(0, 16, 2) / 16)
     factors = (plain / spec.frequencies()[0]).astype(np.float32)
     assert factors.max() > 7 and factors.min() == 1
     write(tmp_path / "m.gguf", "llama", weights, extra={"rope_freqs.weight": factors})
-    assert relative(rlx.load_model(tmp_path / "m.gguf").logits(IDS), expected.logits(IDS)) < 1e-5
+    assert (
+        relative(rlx.load_model(tmp_path / "m.gguf", FAST).logits(IDS), expected.logits(IDS)) < 1e-5
+    )
 
 
 @pytest.mark.parametrize("arch", list(MODELS))

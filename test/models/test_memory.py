@@ -27,7 +27,7 @@ def peak():
 
 tiny, folder, dtype, quantize = sys.argv[1:]
 ids = np.array([[1, 2, 3]])
-target = "cpu{opt-level=1}"
+target = "cpu{opt-level=0}"
 rlx.load_model(tiny, target).generate(ids, 2)
 before = peak()
 model = rlx.load_model(folder, target, dtype, quantize=quantize or None)
@@ -91,8 +91,7 @@ def checkpoint(folder: Path, dtype: type, vocabulary: int) -> int:
 @pytest.mark.parametrize(
     ("stored", "computed", "vocabulary", "quantize", "most"),
     [
-        pytest.param(np.float32, "f32", 8192, "", 1.25, id="as stored"),
-        pytest.param(ml_dtypes.bfloat16, "bf16", 32768, "", 1.25, id="bf16"),
+        pytest.param(ml_dtypes.bfloat16, "bf16", 32768, "", 1.25, id="as stored"),
         pytest.param(ml_dtypes.bfloat16, "f32", 8192, "", 1.25, id="converted"),
         pytest.param(np.float32, "f32", 8192, "int8", 0.6, id="quantized"),
     ],

@@ -21,13 +21,16 @@ IDS = np.random.default_rng(0).integers(0, 256, (2, 24))
 BOUND = {0: 0.04, 16: 0.035}
 
 
+FAST = "cpu{opt-level=0}"  # to compile
+
+
 def flow() -> ModelFlow:
     return decoder_flow(read_config(HfConfig.load(TINY / "config.json")))
 
 
 @cache
 def unquantized() -> np.ndarray:
-    return rlx.compile(flow(), weights=TINY)(IDS)
+    return rlx.compile(flow(), FAST, weights=TINY)(IDS)
 
 
 def rounded(group: int) -> DictWeights:
@@ -49,10 +52,10 @@ def how(group: int) -> str:
 @pytest.mark.parametrize("group", [0, 16])
 def test_logits(group: int) -> None:
     floats = unquantized()
-    integers = rlx.compile(flow(), weights=TINY, quantize=how(group))
+    integers = rlx.compile(flow(), FAST, weights=TINY, quantize=how(group))
     made = [spec for spec in integers.parameters if spec.quantized == "int8"]
     assert sum(len(spec.parts) for spec in made) == 4 * 7
-    exact = rlx.compile(flow(), weights=rounded(group))(IDS)
+    exact = rlx.compile(flow(), FAST, weights=rounded(group))(IDS)
     logits = integers(IDS)
     scale = np.abs(floats).max()
     assert np.abs(logits - exact).max() < 1e-5 * scale
@@ -63,7 +66,7 @@ def test_bf16() -> None:
     source = SafetensorsWeights(TINY)
     half = CastWeights(source, np.dtype("bfloat16"))
     floats = unquantized()
-    logits = rlx.compile(flow(), weights=half, quantize="int8")(IDS)
+    logits = rlx.compile(flow(), FAST, weights=half, quantize="int8")(IDS)
     assert logits.dtype == np.dtype("bfloat16")
     error = np.abs(logits.astype(np.float32) - floats).max()
     assert error < (BOUND[0] + 2e-2) * np.abs(floats).max()
