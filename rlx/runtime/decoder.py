@@ -27,6 +27,9 @@ class Decoder:
         window_lengths: the name of the input with the lengths of layers with a window.
         eos_token_ids: tokens that end a sequence, by default.
         pad_token_id: what follows the end of a sequence; by default the first that ends it, or 0.
+
+    Raises:
+        ValueError: the function does not update the cache in place.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class Decoder:
         eos_token_ids: Sequence[int] = (),
         pad_token_id: int | None = None,
     ):
+        _check_in_place(executable, layers)
         self.executable = executable
         self.layers = tuple(layers)
         self.dtype = np.dtype(dtype)
@@ -279,6 +283,16 @@ class Decoder:
         if bad.size:
             raise ValueError(f"expected input_ids in [0, {self.vocab_size}), got {int(bad[0])}")
         return ids
+
+
+def _check_in_place(executable: Executable, layers: Sequence[LayerSpec]) -> None:
+    names = [spec.name for spec in executable.program.arguments]
+    aliases = {spec.name: spec.alias for spec in executable.program.results}
+    for layer in layers:
+        for name in (layer.key, layer.value):
+            alias = aliases.get(name)
+            if alias is None or names[alias] != name:
+                raise ValueError(f"expected a function that updates '{name}' in place")
 
 
 def _chunks(tokens: np.ndarray, size: int) -> Iterator[tuple[int, np.ndarray]]:

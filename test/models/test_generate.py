@@ -16,6 +16,8 @@ from transformers import Gemma3ForCausalLM, LlamaForCausalLM
 
 import rlx
 from rlx.models import Model
+from rlx.runtime.decoder import Decoder
+from rlx.runtime.kv_cache import LayerSpec
 from rlx.runtime.sampling import Sampler
 
 TINY = Path(__file__).resolve().parents[2] / "examples" / "tiny-gemma3"
@@ -215,6 +217,20 @@ def test_bad_arguments_of_generate(model: Model, options: dict, message: str) ->
     arguments = {"input_ids": [[1, 2, 3]], "max_new_tokens": 4, **options}
     with pytest.raises(ValueError, match=message):
         model.generate(**arguments)
+
+
+def test_a_function_that_does_not_update_its_cache(model: Model) -> None:
+    decoder = model.decoder
+    message = "expected a function that updates 'cache.9.key' in place"
+    with pytest.raises(ValueError, match=message):
+        Decoder(
+            decoder.executable,
+            [*decoder.layers, LayerSpec("cache.9.key", "cache.9.value", 1, 1)],
+            decoder.dtype,
+            decoder.vocab_size,
+            decoder.max_positions,
+            str,
+        )
 
 
 def test_bad_caches(model: Model) -> None:
