@@ -10,7 +10,7 @@ from rlx.dialects.narrow import narrow
 from rlx.dialects.types import is_static, with_dim
 from rlx.host import func, ir
 from rlx.options import option
-from rlx.passes.base import Pass, walk
+from rlx.passes.base import Pass, parent_of, walk
 from rlx.passes.functions import Attributes, attributes_of, is_public, set_attributes
 
 __all__ = ["FuseQkv"]
@@ -72,8 +72,8 @@ class _Calls:
 
     def __init__(self, op: ir.Operation):
         module = op
-        while module.parent is not None:
-            module = module.parent.operation
+        while (parent := parent_of(module)) is not None:
+            module = parent
         self._of: dict[str, list[ir.Operation]] = {}
         self._mentioned: set[str] = set()
         for found in walk(module):

@@ -29,7 +29,8 @@ class OutlineKernels(Pass):
         def visit(inner: ir.Operation) -> ir.WalkResult:
             if not inner.name.startswith("linalg."):
                 return ir.WalkResult.ADVANCE
-            found.append(inner)
+            if not inner.results:  # on tensors it stays where it is
+                found.append(inner)
             return ir.WalkResult.SKIP
 
         op.walk(visit, ir.WalkOrder.PRE_ORDER)
