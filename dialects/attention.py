@@ -275,6 +275,29 @@ class AttentionOp(RlxOp, name="attention"):
         keys = emit.dim(self.key, 1)
         group = self.num_kv_heads
         repeat = self.num_heads // group
+        key, value, lengths = self.fitting_operands()
+        if lengths is not None and self.mask is None:
+            # A cache may have far more rows than are in use: the others cost nothing.
+            keys = _most(lengths, keys)
+            shape = [batch, keys, group * self.head_dim]
+            key = emit.extract_slice(key, [0, 0, 0], shape)
+            shape = [batch, keys, group * self.v_head_dim]
+            value = emit.extract_slice(value, [0, 0, 0], shape)
+        q = emit.split_axis(self.query, 2, [self.num_heads, self.head_dim])
+        q = emit.split_axis(q, 2, [group, repeat])
+        k = emit.split_axis(key, 2, [group, self.head_dim])
+        v = emit.split_axis(value, 2, [group, self.v_head_dim])
+
+        scores = self._scores(q, k, [batch, group, repeat, queries, keys])
+        scores = self._mask(scores, lengths, queries, keys)
+        weights = _exponentials(scores)
+        out = self._mix(weights, v)
+        return emit.join_axes(emit.join_axes(out, 2), 2)
+
+    def fitting_operands(self) -> tuple[ir.Value, ir.Value, ir.Value | None]:
+        """Key, value and kv_lengths, whose sizes and contents are made sure to fit."""
+        batch, keys = emit.dim(self.query, 0), emit.dim(self.key, 1)
+        group = self.num_kv_heads
         key = emit.fit(
             self.key,
             [batch, keys, group * self.head_dim],
@@ -288,23 +311,16 @@ class AttentionOp(RlxOp, name="attention"):
         lengths = None
         if self.kv_lengths is not None:
             lengths = self._checked_lengths(batch, keys)
-            if self.mask is None:
-                # A cache may have far more rows than are in use: the others cost nothing.
-                keys = _most(lengths, keys)
-                shape = [batch, keys, group * self.head_dim]
-                key = emit.extract_slice(key, [0, 0, 0], shape)
-                shape = [batch, keys, group * self.v_head_dim]
-                value = emit.extract_slice(value, [0, 0, 0], shape)
-        q = emit.split_axis(self.query, 2, [self.num_heads, self.head_dim])
-        q = emit.split_axis(q, 2, [group, repeat])
-        k = emit.split_axis(key, 2, [group, self.head_dim])
-        v = emit.split_axis(value, 2, [group, self.v_head_dim])
+        return key, value, lengths
 
-        scores = self._scores(q, k, [batch, group, repeat, queries, keys])
-        scores = self._mask(scores, lengths, batch, queries, keys)
-        weights = _exponentials(scores)
-        out = self._mix(weights, v)
-        return emit.join_axes(emit.join_axes(out, 2), 2)
+    def fitting_mask(self) -> ir.Value | None:
+        """The mask, with every axis either of static size 1 or as large as the scores."""
+        if self.mask is None:
+            return None
+        batch, queries = emit.sizes(self.query)[:2]
+        target = [batch, self.num_heads, queries, emit.dim(self.key, 1)]
+        wide = accumulator_type(self.query.type.element_type)
+        return _broadcast(self.mask, target[4 - self.mask.type.rank :], wide)
 
     def _scores(self, q: ir.Value, k: ir.Value, shape: list[emit.Size]) -> ir.Value:
         """Dot products of q [b, s, g, r, d] and k [b, k, g, d], as [b, g, r, s, k]."""
@@ -326,7 +342,6 @@ class AttentionOp(RlxOp, name="attention"):
         self,
         scores: ir.Value,
         lengths: ir.Value | None,
-        batch: emit.Size,
         queries: emit.Size,
         keys: emit.Size,
     ) -> ir.Value:
@@ -338,11 +353,9 @@ class AttentionOp(RlxOp, name="attention"):
         if lengths is not None:
             inputs.append(lengths)
             maps.append([b])
-        if self.mask is not None:
+        if (mask := self.fitting_mask()) is not None:
             # From the right: key, query, head, batch.
-            target = [batch, self.num_heads, queries, keys][4 - self.mask.type.rank :]
-            loops = [b, g * repeat + r, s, k][4 - self.mask.type.rank :]
-            mask = _broadcast(self.mask, target, wide)
+            loops = [b, g * repeat + r, s, k][4 - mask.type.rank :]
             zero = ir.AffineExpr.get_constant(0)
             inputs.append(mask)
             maps.append(

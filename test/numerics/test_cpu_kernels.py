@@ -7,8 +7,11 @@ from harness import FLOATS, assert_close, module_text, random
 import rlx
 from rlx import targets
 from rlx.compiler import lower
+from rlx.dialects.attention import AttentionOp
 from rlx.dialects.matmul import MatmulOp
+from rlx.host import func, ir
 from rlx.runtime import ExecutionError
+from rlx.schedules.cpu import code
 from rlx.schedules.cpu.isa import ISAS
 from rlx.targets.cpu import host_features
 
@@ -151,6 +154,187 @@ class TestMatmul:
         t = x + x
         assert_close(b, (t * (t @ w)) @ w)
         assert_close(c, t @ w.T)
+
+
+class TestAttention:
+    """Sizes that tiles end in; `test_attention.py` has what each option means."""
+
+    @staticmethod
+    def check(isa, batch, queries, keys, heads, groups, dim, v_dim=None, dtype="f32", **options):
+        mask, lengths = options.pop("mask", None), options.pop("lengths", None)
+        dynamic = options.pop("dynamic", ())
+        shapes = [(queries, heads * dim), (keys, groups * dim), (keys, groups * (v_dim or dim))]
+        operands = [random((batch, *shape), dtype, seed) for seed, shape in enumerate(shapes)]
+        operands += [mask, lengths]
+        options |= {"num_heads": heads, "num_kv_heads": groups, "head_dim": dim}
+        options["v_head_dim"] = v_dim
+        function = compiled(AttentionOp, operands, isa, dynamic, **options)
+        arrays = [array for array in operands if array is not None]
+        wide = [
+            a if a is None or a.dtype in (bool, np.int32, np.int64) else a.astype(np.float64)
+            for a in operands
+        ]
+        assert_close(function(*arrays), AttentionOp.reference(*wide, **options))
+
+    @pytest.mark.parametrize("isa", HERE)
+    @pytest.mark.parametrize(
+        ("queries", "keys", "heads", "groups", "dim", "v_dim"),
+        [
+            (1, 129, 5, 1, 64, None),
+            (7, 130, 4, 2, 80, 96),
+            (129, 129, 3, 3, 16, None),
+            (65, 200, 2, 1, 33, 65),
+            (9, 64, 8, 1, 128, 512),
+        ],
+    )
+    def test_sizes(self, isa, queries, keys, heads, groups, dim, v_dim):
+        self.check(isa, 2, queries, keys, heads, groups, dim, v_dim, causal=True)
+
+    @pytest.mark.parametrize("isa", HERE)
+    @pytest.mark.parametrize("dtype", ["bf16", "f16"])
+    def test_narrow_storage(self, isa, dtype):
+        self.check(isa, 1, 40, 90, 4, 2, 72, 40, dtype=dtype, causal=True)
+
+    @pytest.mark.parametrize("left", [0, 5, 64, 150])
+    def test_windows(self, left):
+        """Shorter and longer than a tile."""
+        self.check(HERE[0], 1, 150, 300, 2, 1, 32, causal=True, left_window=left, softcap=3.0)
+
+    def test_tiles_that_are_hidden_are_not_read(self):
+        q, k, v = (random((1, 300, 32), seed=n) for n in range(3))
+        options = {"num_heads": 1, "head_dim": 32, "left_window": 10, "right_window": 4}
+        function = compiled(AttentionOp, [q, k, v], HERE[0], {(0, 1)}, **options, q_offset=140)
+        expected = function(q[:, :5], k, v)
+        k[:, :64], v[:, 192:] = np.nan, np.nan
+        assert np.array_equal(function(q[:, :5], k, v), expected)
+
+    @pytest.mark.parametrize("queries", [1, 100])
+    def test_lengths(self, queries):
+        """One block of rows, and many; lengths in the first tile, at its end, and past it."""
+        lengths = np.array([0, 3, 64, 65, 130], np.int64)
+        self.check(HERE[0], 5, queries, 130, 6, 2, 32, lengths=lengths, causal=True)
+
+    @pytest.mark.parametrize("shape", [(), (1,), (130,), (70, 1), (1, 4, 1, 130), (2, 1, 70, 130)])
+    @pytest.mark.parametrize("kind", ["bool", "float"])
+    def test_masks(self, shape, kind):
+        numbers = np.random.default_rng(0)
+        mask = numbers.random(shape) < 0.7
+        if kind == "float":
+            values = numbers.standard_normal(shape)
+            mask = np.where(mask, values, -np.inf).astype(np.float32)
+        self.check(HERE[0], 2, 70, 130, 4, 2, 32, mask=np.asarray(mask))
+
+    @pytest.mark.parametrize("isa", HERE)
+    def test_dynamic_sizes(self, isa):
+        """One kernel for prompts and decoding."""
+        options = {"num_heads": 4, "num_kv_heads": 2, "head_dim": 24, "causal": True}
+
+        def draw(queries, keys, batch=2):
+            shapes = [(queries, 96), (keys, 48), (keys, 48)]
+            return [random((batch, *s), seed=n) for n, s in enumerate(shapes)]
+
+        every = {(n, axis) for n in range(3) for axis in (0, 1)}
+        function = compiled(AttentionOp, draw(3, 5), isa, every, **options)
+        assert function(*draw(0, 5)).shape == (2, 0, 96)
+        assert not function(*draw(5, 0)).any()
+        for queries, keys in [(1, 1), (1, 200), (33, 33), (32, 64), (150, 64)]:
+            operands = draw(queries, keys)
+            expected = AttentionOp.reference(*[a.astype(np.float64) for a in operands], **options)
+            assert_close(function(*operands), expected)
+
+    @pytest.mark.parametrize("queries", [1, 40])
+    def test_hidden_values_that_are_not_finite(self, queries):
+        """In the same tile as what is seen."""
+        q, k, v = (random((1, n, 32), seed=n) for n in (queries, 70, 71))
+        v = v[:, :70]
+        mask = np.arange(70) % 3 != 1
+        function = compiled(
+            AttentionOp, [q, k, v, mask], HERE[0], num_heads=2, num_kv_heads=2, head_dim=16
+        )
+        expected = function(q, k, v, mask)
+        for garbage in (np.nan, np.inf):
+            k[:, ~mask], v[:, ~mask] = garbage, garbage
+            assert_close(function(q, k, v, mask), expected)
+        v[:, 3, 20] = np.nan
+        result = function(q, k, v, mask)
+        assert np.isnan(result[..., 20]).all()
+        assert np.isfinite(np.delete(result, 20, axis=2)).all()
+
+    def test_a_weight_that_becomes_zero_silences_a_value(self):
+        """The largest score comes in a later tile than the infinite value, in several steps."""
+        q = np.ones((1, 1, 16), np.float32)
+        scores = np.repeat([0.0, 80.0, 160.0, 240.0], 64)
+        k = np.repeat(scores[:, None] / 16, 16, axis=1)[None].astype(np.float32)
+        v = np.ones((1, 256, 16), np.float32)
+        v[0, 5] = np.inf
+        options = {"num_heads": 1, "head_dim": 16, "scale": 1.0}
+        result = compiled(AttentionOp, [q, k, v], HERE[0], **options)(q, k, v)
+        assert_close(result, np.ones((1, 1, 16)))
+
+    @pytest.mark.parametrize("score", [1e4, -1e4, 1e38])
+    def test_large_scores(self, score):
+        q = np.full((1, 2, 16), score / 16, np.float32)
+        k, v = np.ones((1, 70, 16), np.float32), random((1, 70, 16))
+        options = {"num_heads": 1, "head_dim": 16, "scale": 1.0}
+        result = compiled(AttentionOp, [q, k, v], HERE[0], **options)(q, k, v)
+        assert_close(result, AttentionOp.reference(q, k, v, **options))
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("isa", HERE)
+    @pytest.mark.parametrize("group", [1, 2, 5, 8])
+    @pytest.mark.parametrize("dim", [64, 80, 96, 128, 256, 512])
+    @pytest.mark.parametrize("queries", [1, 7, 129, 1000])
+    def test_usual_sizes(self, isa, group, dim, queries):
+        options = {"causal": True, "left_window": 300 if group == 2 else -1}
+        options["softcap"] = 20.0 if group == 5 else 0.0
+        self.check(isa, 1, queries, max(queries, 200), 2 * group, 2, dim, **options)
+
+
+class TestExp2:
+    @staticmethod
+    def run(isa, values):
+        """2^x through the kernels' own function."""
+        lanes = ISAS[isa].lanes
+        with ir.Context() as context, ir.Location.unknown():
+            rlx.load_dialects(context)
+            module = ir.Module.create()
+            type_ = ir.RankedTensorType.get([len(values)], code.f32())
+            kernels = code.Kernels(module.operation)
+            buffer = code.matrix(code.f32(), 1)
+
+            def every(source, target):
+                def one(at):
+                    code.store(code.exp2(code.load(source, [at], lanes)), target, [at])
+
+                code.loop(0, len(values), lanes, one)
+
+            exp2 = kernels.define("exp2", [buffer, buffer], every)
+            with ir.InsertionPoint(module.body):
+
+                @func.FuncOp.from_py_func(type_, name="main")
+                def main(x):
+                    result = code.alloc([len(values)], code.f32())
+                    exp2(code.to_buffer(x), result)
+                    return code.to_tensor(result)
+
+            return rlx.compile(module, cache=False)(values)
+
+    @pytest.mark.parametrize("isa", HERE)
+    def test_error(self, isa):
+        """At most 2.1 ulp where the result is normal, and zero below."""
+        x = np.random.default_rng(0).uniform(-126, 126, 1 << 20).astype(np.float32)
+        x[: 1 << 19] *= np.float32(0.01)
+        result, expected = self.run(isa, x), np.exp2(x.astype(np.float64))
+        ulp = np.spacing(expected.astype(np.float32)).astype(np.float64)
+        assert np.abs((result - expected) / ulp).max() <= 2.1
+
+    @pytest.mark.parametrize("isa", HERE)
+    def test_special_values(self, isa):
+        x = np.zeros(16, np.float32)
+        x[:6] = [-126, -126.1, -1e30, -np.inf, np.nan, -0.0]
+        result = self.run(isa, x)
+        expected = [2.0**-126, 0, 0, 0, np.nan, 1, *[1] * 10]
+        assert np.array_equal(result, np.array(expected, np.float32), equal_nan=True)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

@@ -17,16 +17,23 @@ __all__ = [
     "add",
     "alloc",
     "alloca",
+    "between",
+    "at_most",
     "broadcast",
     "call",
     "ceil_div",
     "dim",
+    "exp2",
     "f32",
+    "first_of",
     "fma",
     "if_",
     "index",
+    "larger",
+    "largest_of",
     "less",
     "load",
+    "load_raw",
     "load_scalar",
     "loop",
     "mask",
@@ -34,7 +41,9 @@ __all__ = [
     "maximum",
     "minimum",
     "multiply",
+    "numbers",
     "round_up",
+    "scalar",
     "splat",
     "store",
     "store_scalar",
@@ -43,6 +52,7 @@ __all__ = [
     "to_buffer",
     "to_tensor",
     "transpose",
+    "true",
     "vectors",
 ]
 
@@ -143,6 +153,14 @@ def vectors(count: Index, lanes: int, body: Callable[[ir.Value, Index | None], N
     loop(whole, count, lanes, lambda at: body(at, subtract(count, at)))
 
 
+def at_most(a: Index, b: Index) -> ir.Value:
+    return arith.cmpi(arith.CmpIPredicate.sle, index(a), index(b))
+
+
+def true() -> ir.Value:
+    return arith.constant(ir.IntegerType.get_signless(1), 1)
+
+
 # -- buffers ---------------------------------------------------------------------------------------
 
 
@@ -193,6 +211,14 @@ def to_tensor(buffer: ir.Value) -> ir.Value:
 # -- vectors ---------------------------------------------------------------------------------------
 
 
+def scalar(value: float) -> ir.Value:
+    return arith.constant(f32(), value)
+
+
+def first_of(value: ir.Value) -> ir.Value:
+    return vector.extract(value, [], [0])
+
+
 def splat(value: float, lanes: int, element: ir.Type | None = None) -> ir.Value:
     element = element or f32()
     type_ = ir.VectorType.get([lanes], element)
@@ -204,17 +230,30 @@ def splat(value: float, lanes: int, element: ir.Type | None = None) -> ir.Value:
     return arith.constant(type_, ir.DenseElementsAttr.get_splat(type_, scalar))
 
 
+def numbers(lanes: int) -> ir.Value:
+    """0, 1, 2 and so on, as i32."""
+    i32 = ir.IntegerType.get_signless(32)
+    type_ = ir.VectorType.get([lanes], i32)
+    values = [ir.IntegerAttr.get(i32, lane) for lane in range(lanes)]
+    return arith.constant(type_, ir.DenseElementsAttr.get(values, type_))
+
+
+def between(low: Index, high: Index, lanes: int) -> ir.Value:
+    """The lanes from ``low`` to before ``high``, both in [0, 2^31)."""
+    i32 = ir.IntegerType.get_signless(32)
+    at = numbers(lanes)
+    first = broadcast(arith.index_cast(i32, index(low)), lanes)
+    end = broadcast(arith.index_cast(i32, index(high)), lanes)
+    return arith.andi(
+        arith.cmpi(arith.CmpIPredicate.sge, at, first), arith.cmpi(arith.CmpIPredicate.slt, at, end)
+    )
+
+
 def mask(count: Index, lanes: int) -> ir.Value:
     """The first ``count`` lanes; none when it is negative, all when it is large."""
     i32 = ir.IntegerType.get_signless(32)
-    type_ = ir.VectorType.get([lanes], i32)
-    numbers = ir.DenseElementsAttr.get(
-        [ir.IntegerAttr.get(i32, lane) for lane in range(lanes)], type_
-    )
-    count = arith.index_cast(i32, index(minimum(count, lanes)))
-    return arith.cmpi(
-        arith.CmpIPredicate.slt, arith.constant(type_, numbers), broadcast(count, lanes)
-    )
+    end = broadcast(arith.index_cast(i32, index(minimum(count, lanes))), lanes)
+    return arith.cmpi(arith.CmpIPredicate.slt, numbers(lanes), end)
 
 
 def _widen(value: ir.Value) -> ir.Value:
@@ -250,8 +289,13 @@ def load(
     return loop(0, minimum(count, lanes), 1, one, [splat(0.0, lanes)])[0]
 
 
+def load_raw(buffer: ir.Value, indices: Sequence[Index]) -> ir.Value:
+    return memref.load(buffer, [index(i) for i in indices])
+
+
 def load_scalar(buffer: ir.Value, indices: Sequence[Index]) -> ir.Value:
-    return _widen(memref.load(buffer, [index(i) for i in indices]))
+    """A float, as f32."""
+    return _widen(load_raw(buffer, indices))
 
 
 def store(
@@ -286,6 +330,50 @@ def broadcast(scalar: ir.Value, lanes: int) -> ir.Value:
 
 def fma(a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
     return vector.fma(a, b, c)
+
+
+def larger(a: ir.Value, b: ir.Value) -> ir.Value:
+    """The larger of two floats, elementwise: one instruction. With a NaN it is ``b``."""
+    return arith.select(arith.cmpf(arith.CmpFPredicate.OGT, a, b), a, b)
+
+
+def largest_of(value: ir.Value) -> ir.Value:
+    """The largest lane, as a scalar; NaN may get lost."""
+    lanes = value.type.shape[0]
+    while lanes > 1:
+        lanes //= 2
+        low, high = list(range(lanes)), list(range(lanes, 2 * lanes))
+        value = larger(vector.shuffle(value, value, low), vector.shuffle(value, value, high))
+    return first_of(value)
+
+
+# 2^f for |f| <= 1/2, lowest degree first: a minimax polynomial, with a relative error of 9.2e-8.
+_EXP2 = (
+    1.0,
+    0.6931470036506653,
+    0.24022242426872253,
+    0.05550733581185341,
+    0.009671512991189957,
+    0.001326472731307149,
+)
+_MAGIC = 12582912.0  # 1.5 * 2^23: adding it rounds an f32 and leaves the integer in the low bits
+
+
+def exp2(x: ir.Value) -> ir.Value:
+    """2^x of an f32 vector, for x < 127, within 2.1 ulp; zero below -126. NaN stays NaN."""
+    lanes = x.type.shape[0]
+    i32 = ir.IntegerType.get_signless(32)
+    ints = ir.VectorType.get([lanes], i32)
+    magic = splat(_MAGIC, lanes)
+    shifted = arith.addf(x, magic)
+    fraction = arith.subf(x, arith.subf(shifted, magic))
+    *rest, value = [splat(c, lanes) for c in _EXP2]
+    for coefficient in reversed(rest):
+        value = fma(value, fraction, coefficient)
+    exponent = arith.shli(arith.bitcast(ints, shifted), splat(23, lanes, i32))
+    value = arith.bitcast(x.type, arith.addi(arith.bitcast(ints, value), exponent))
+    vanishes = arith.cmpf(arith.CmpFPredicate.OLT, x, splat(-126.0, lanes))
+    return arith.select(vanishes, splat(0.0, lanes), value)
 
 
 def sum_of(value: ir.Value) -> ir.Value:
@@ -324,6 +412,14 @@ class Kernels:
     def __init__(self, module: ir.Operation):
         self.module = module
         self._types: dict[str, list[ir.Type]] = {}
+        self._names: dict[Any, str] = {}
+
+    def name(self, prefix: str, key: Any) -> str:
+        """A name that is the same for equal keys: for kernels with many parameters."""
+        if (prefix, key) not in self._names:
+            taken = sum(other == prefix for other, _ in self._names)
+            self._names[prefix, key] = f"{prefix}_{taken}"
+        return self._names[prefix, key]
 
     def define(self, name: str, types: Sequence[ir.Type], build: Callable[..., None]) -> Kernel:
         """A function that emits a call of kernel ``name``, which ``build`` emits once.

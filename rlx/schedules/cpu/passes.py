@@ -6,19 +6,20 @@ from typing import Literal
 
 from rlx.diagnostics import PassFailure, remark
 from rlx.dialects import emit
+from rlx.dialects.attention import AttentionOp
 from rlx.dialects.base import RlxOp
 from rlx.dialects.matmul import MatmulOp
 from rlx.host import ir
 from rlx.options import option
 from rlx.passes.base import Pass, walk
 from rlx.passes.convert_rlx_to_linalg import KERNEL
-from rlx.schedules.cpu import matmul
+from rlx.schedules.cpu import attention, matmul
 from rlx.schedules.cpu.code import Kernels
 from rlx.schedules.cpu.isa import ISAS
 
 __all__ = ["STRATEGIES", "EmitKernels", "SelectKernels"]
 
-STRATEGIES: dict[type[RlxOp], ModuleType] = {MatmulOp: matmul}
+STRATEGIES: dict[type[RlxOp], ModuleType] = {MatmulOp: matmul, AttentionOp: attention}
 
 
 @dataclass(frozen=True)

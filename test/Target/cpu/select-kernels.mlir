@@ -42,3 +42,30 @@ func.func @unknown(%x: tensor<7x64xf32>, %w: tensor<64x?xf32>) -> tensor<7x?xf32
   %y = "rlx.matmul"(%x, %w) : (tensor<7x64xf32>, tensor<64x?xf32>) -> tensor<7x?xf32>
   return %y : tensor<7x?xf32>
 }
+
+// -----
+
+// A mask becomes one of f32, and what is checked is checked here.
+// CHECK-LABEL: @attention
+//       CHECK: cf.assert {{.*}} "rlx.attention: kv_lengths must be in [0, K]
+//       CHECK: %[[M:.*]] = linalg.generic {{.*}} ins(%arg3 : tensor<9xi1>) outs({{.*}} : tensor<9xf32>)
+//       CHECK: "rlx.attention"(%arg0, %arg1, %arg2, %[[M]], %arg4) {{.*}}rlx.kernel = "avx512"
+func.func @attention(%q: tensor<2x3x64xf32>, %k: tensor<2x9x32xf32>, %v: tensor<2x9x32xf32>, %m: tensor<9xi1>, %n: tensor<2xi32>) -> tensor<2x3x64xf32> {
+  %o = "rlx.attention"(%q, %k, %v, %m, %n) {num_heads = 2 : i64, num_kv_heads = 1 : i64, head_dim = 32 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1>}
+    : (tensor<2x3x64xf32>, tensor<2x9x32xf32>, tensor<2x9x32xf32>, tensor<9xi1>, tensor<2xi32>) -> tensor<2x3x64xf32>
+  return %o : tensor<2x3x64xf32>
+}
+
+// -----
+
+// CHECK-LABEL: @narrow_heads
+//   CHECK-NOT: rlx.kernel
+func.func @narrow_heads(%q: tensor<2x3x8xf32>, %v: tensor<2x3x1024xf32>, %w: tensor<2x3x32xf32>) -> (tensor<2x3x8xf32>, tensor<2x3x1024xf32>) {
+  // expected-remark @+1 {{'rlx.attention' takes the plain path: head_dim, 8, is below 16}}
+  %0 = "rlx.attention"(%q, %q, %q) {num_heads = 1 : i64, head_dim = 8 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>}
+    : (tensor<2x3x8xf32>, tensor<2x3x8xf32>, tensor<2x3x8xf32>) -> tensor<2x3x8xf32>
+  // expected-remark @+1 {{'rlx.attention' takes the plain path: v_head_dim, 1024, is above 512}}
+  %1 = "rlx.attention"(%w, %w, %v) {num_heads = 1 : i64, head_dim = 32 : i64, v_head_dim = 1024 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>}
+    : (tensor<2x3x32xf32>, tensor<2x3x32xf32>, tensor<2x3x1024xf32>) -> tensor<2x3x1024xf32>
+  return %0, %1 : tensor<2x3x8xf32>, tensor<2x3x1024xf32>
+}
