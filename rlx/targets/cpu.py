@@ -49,7 +49,8 @@ _BUFFERIZED = (
     "rlx-return-donated,"
     "buffer-deallocation-pipeline,"
     "convert-bufferization-to-memref,"
-    "canonicalize,cse"
+    "canonicalize,cse,"
+    "func.func(optimize-allocation-liveness)"
 )
 
 # LLVM knows that aligned_alloc returns fresh memory; MLIR's default, malloc and pointer
