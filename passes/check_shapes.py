@@ -1,6 +1,6 @@
 """`rlx-check-shapes`: sizes and indices that only the run can tell, checked where they matter."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from rlx.dialects import emit
@@ -154,7 +154,7 @@ def _insert_slice(op: ir.OpView) -> Iterator[ir.Value]:
             yield from _equal(emit.dim(source, axis), size)
 
 
-def _slice(op: ir.OpView, tensor: ir.Value) -> Iterator[ir.Value]:
+def _slice(op: ir.OpView, tensor: ir.Value) -> Generator[ir.Value, None, list[Size]]:
     """Checks that a slice lies inside of ``tensor``; returns its sizes."""
     offsets = _mixed(op.static_offsets, op.offsets)
     sizes = _mixed(op.static_sizes, op.sizes)

@@ -256,11 +256,12 @@ def _pack(calls: _Calls, function: func.FuncOp, groups: Sequence[Sequence[Matmul
             _replace(group, weight)
 
     _change_arguments(function, packed, rewrite)
-    by_caller: dict[str, list[ir.Operation]] = {}
+    by_caller: dict[str, tuple[func.FuncOp, list[ir.Operation]]] = {}
     for call in [] if is_public(function) else calls.of(function):
-        by_caller.setdefault(_function_around(call).name.value, []).append(call)
-    for its_calls in by_caller.values():
-        _pack_calls(calls, _function_around(its_calls[0]), its_calls, packed)
+        caller = call.parent.opview
+        by_caller.setdefault(caller.name.value, (caller, []))[1].append(call)
+    for caller, its_calls in by_caller.values():
+        _pack_calls(calls, caller, its_calls, packed)
 
 
 def _pack_calls(

@@ -80,7 +80,7 @@ def _separate(op: ir.Operation) -> list[tuple[ir.Value, ir.Value]]:
     outputs = _outputs(op)
     buffers = [value for value in op.operands if isinstance(value.type, ir.MemRefType)]
     roots = {value: _root(value) for value in buffers}
-    pairs = {}
+    pairs: dict[tuple[ir.Value, ir.Value], None] = {}
     for output in outputs:
         allocated = _is_made_by(roots[output], "memref.alloc")
         for other in buffers:
