@@ -47,14 +47,21 @@ def _with_common_types(read: Reader) -> str | None:
 
 
 def _concats(module: ir.Module) -> list[ir.Operation]:
+    """The ops in question, in any order.
+
+    An op of an unknown dialect may have a name that Python cannot decode, at which a walk of the
+    host ends the process and a loop raises.
+    """
     found: list[ir.Operation] = []
-
-    def visit(op: ir.Operation) -> ir.WalkResult:
-        if op.name == ConcatOp.OPERATION_NAME:
-            found.append(op)
-        return ir.WalkResult.ADVANCE
-
-    module.operation.walk(visit)
+    rest: list[ir.Operation] = [module.operation]
+    try:
+        while rest:
+            op = rest.pop()
+            if op.name == ConcatOp.OPERATION_NAME:
+                found.append(op)
+            rest += [i.operation for r in op.regions for b in r.blocks for i in b.operations]
+    except UnicodeDecodeError:
+        return []
     return found
 
 

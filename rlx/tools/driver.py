@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from rlx import instruments, options, upstream
+from rlx import instruments, options, registry, upstream
 from rlx.diagnostics import CompileError, Diagnostic, capture
 from rlx.dialects import load_dialects
 from rlx.dialects.source import parse
@@ -58,6 +58,7 @@ def _run(args: Arguments, phase: Phase) -> int:
     phase.set("reading the input")
     source = read_input(args.input)
     phase.set("parsing the pipeline")
+    _check_dumps(args)
     if args.run_reproducer:
         args = _reproduced(args, source)
     # Without the module around it, only the input tells what the pipeline runs on.
@@ -105,20 +106,39 @@ def _chunks(args: Arguments, source: bytes) -> list[tuple[bytes, int]]:
 def _leaves(args: Arguments, root: str) -> list[Leaf]:
     if args.pass_pipeline is not None:
         return parse_pipeline(args.pass_pipeline, root)
-    known = known_names()
     for name, _ in args.passes:
-        if name in known:
-            continue
-        try:
-            upstream.resolve(name)
-        except upstream.UnknownPass:
-            near = difflib.get_close_matches(name, [*flag_names(), *known], 1)
+        if not _exists(name):
+            near = difflib.get_close_matches(name, [*flag_names(), *known_names()], 1)
             hint = f"; did you mean '--{near[0]}'?" if near else "; see 'rlx-opt --help'"
-            raise UsageError(f"unknown command line argument '--{name}'{hint}") from None
-        except options.OptionError:
-            pass  # reported with its options, below
+            raise UsageError(f"unknown command line argument '--{name}'{hint}")
     text = ",".join(name + (f"{{{value}}}" if value else "") for name, value in args.passes)
     return parse_pipeline(text, root, implicit=True)
+
+
+def _exists(name: str) -> bool:
+    """Whether ``name`` is a pass or a pipeline."""
+    if name in known_names():
+        return True
+    try:
+        upstream.resolve(name)
+    except upstream.UnknownPass:
+        return False
+    except options.OptionError:
+        return True  # it requires options
+    return True
+
+
+def _check_dumps(args: Arguments) -> None:
+    """The passes whose IR is asked for must exist."""
+    for flag in ("mlir_print_ir_before", "mlir_print_ir_after"):
+        for name in getattr(args, flag):
+            spelling = "--" + flag.replace("_", "-")
+            if name in registry.pipeline_names():
+                raise UsageError(f"{spelling}: '{name}' is a pipeline; name a pass of it")
+            if not _exists(name):
+                near = difflib.get_close_matches(name, known_names(), 1)
+                hint = f"; did you mean '{near[0]}'?" if near else ""
+                raise UsageError(f"{spelling}: unknown pass '{name}'{hint}")
 
 
 def _pipeline_error(error: PipelineError) -> str:

@@ -50,9 +50,10 @@ def supervise(work: Callable[[Phase], int], crashed: Callable[[dict[str, str], s
         return work(phase)
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.flush()
+    parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _die_with_parent()
+        _die_with(parent)
         _grow_stack()
         _child(work, phase)
     with _forwarded(pid):
@@ -84,11 +85,13 @@ def _child(work: Callable[[Phase], int], phase: Phase) -> None:
         os._exit(code)
 
 
-def _die_with_parent() -> None:
+def _die_with(parent: int) -> None:
     """Without its parent, say after a timeout that killed it, nobody waits for the child."""
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _grow_stack() -> None:

@@ -7,6 +7,8 @@
 // RUN: rlx-opt %s --pass-pipeline="builtin.module(func.func(cse))" -o %t --mlir-print-ir-after-all 2>&1 | filecheck %s --check-prefix=FUNCTION
 // RUN: rlx-opt %s --pass-pipeline="builtin.module(func.func(cse))" -o %t --mlir-print-ir-after-all --mlir-print-ir-module-scope 2>&1 | filecheck %s --check-prefix=MODULE
 // RUN: rlx-opt %s --cse -o %t --mlir-print-ir-after-all --mlir-print-op-generic --mlir-print-debuginfo 2>&1 | filecheck %s --check-prefix=FORM
+// RUN: not rlx-opt %s --cse --mlir-print-ir-after=cse,canonicalise 2>&1 | filecheck %s --check-prefix=TYPO
+// RUN: not rlx-opt %s --cse --mlir-print-ir-before=rlx-fuse 2>&1 | filecheck %s --check-prefix=PIPELINE
 
 // AFTER: // -----// IR Dump After CSEPass (cse) //----- //
 // AFTER-NEXT: module {
@@ -43,6 +45,9 @@
 // MODULE-NEXT: module {
 // MODULE: // -----// IR Dump After CSEPass (cse) ('func.func' operation: @g) //----- //
 // MODULE-NEXT: module {
+
+// TYPO: rlx-opt: error: --mlir-print-ir-after: unknown pass 'canonicalise'; did you mean 'canonicalize'?
+// PIPELINE: rlx-opt: error: --mlir-print-ir-before: 'rlx-fuse' is a pipeline; name a pass of it
 
 // FORM: "builtin.module"() ({
 // FORM: loc(
