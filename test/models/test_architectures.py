@@ -86,7 +86,7 @@ FAST: dict[str, dict[str, Any]] = {
         "attention_bias": True,
     },
     "gemma4_text": {
-        **layers("sfsfsf"),
+        **layers("sfsf"),
         "head_dim": 12,
         "global_head_dim": 16,
         "num_global_key_value_heads": 1,
@@ -287,29 +287,34 @@ def test_variants(name: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [*FAST, *SLOW])
 def test_bf16(kind: str, tmp_path: Path) -> None:
-    """As close to f32 with the same weights as bf16 allows: 2e-2 in the Frobenius norm.
+    """As close to f32 with the same weights as 2e-2, or as Transformers in bf16 is.
 
-    Where two experts are nearly equal, rounding decides which of them a row uses, so most rows of a
-    model with experts are within the bound, and the median is.
+    Both are for the median of the rows' relative errors: where two experts are nearly equal,
+    rounding decides which of them a row uses. Without experts they hold for all rows together.
     """
-    changes = {**FAST, **SLOW}[kind]
-    if kind == "gemma4_text":
-        # Six layers in which experts change places leave nothing to compare, in Transformers too.
-        changes = {**changes, "enable_moe_block": False}
-    loaded = load(make(kind, changes, "bfloat16"), tmp_path)
+    loaded = load(make(kind, {**FAST, **SLOW}[kind], "bfloat16"), tmp_path)
+    # PyTorch's fast experts take sizes that are multiples of 16 bytes only.
+    loaded.reference.config._experts_implementation = "eager"
     logits, taps = loaded.model.taps(IDS, MASK)
-    everything = [logits, *(array for pair in taps for array in pair)]
-    wanted = reference(loaded.exact)
-    live = MASK.astype(bool)
+    found = [logits, *(array for pair in taps for array in pair)]
+    assert {array.dtype for array in found} == {dtypes.NAMES["bf16"]}
     experts = any(layer.moe for layer in loaded.model.config.layers)
-    for found, exact in zip(everything, wanted, strict=True):
-        assert found.dtype == dtypes.NAMES["bf16"] and found.shape == exact.shape
-        rows, right = found[live].astype(np.float32), exact[live]
-        error = np.linalg.norm(rows - right, axis=-1) / np.linalg.norm(right, axis=-1)
-        if experts:
-            assert np.median(error) <= 2e-2 and np.mean(error <= 5e-2) >= 0.8
-        else:
-            assert np.linalg.norm(rows - right) / np.linalg.norm(right) <= 2e-2
+    live = MASK.astype(bool)
+    for ours, theirs, exact in zip(
+        found, reference(loaded.reference), reference(loaded.exact), strict=True
+    ):
+        assert ours.shape == exact.shape
+        own, limit = (
+            distance(array[live].astype(np.float32), exact[live], by_row=experts)
+            for array in (ours, theirs)
+        )
+        assert own <= max(2e-2, 1.1 * limit)
+
+
+def distance(found: np.ndarray, wanted: np.ndarray, *, by_row: bool) -> float:
+    if by_row:
+        return np.median(np.linalg.norm(found - wanted, axis=1) / np.linalg.norm(wanted, axis=1))
+    return np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
 
 
 def reference(model: Any) -> list[np.ndarray]:
@@ -320,7 +325,8 @@ def reference(model: Any) -> list[np.ndarray]:
             torch.from_numpy(IDS), attention_mask=torch.from_numpy(MASK), past_key_values=cache
         )
     kept = [x for layer in cache.layers for x in (layer.keys, layer.values)]
-    return [output.logits.numpy(), *(x.transpose(1, 2).flatten(2).numpy() for x in kept)]
+    flat = [x.transpose(1, 2).flatten(2) for x in kept]
+    return [x.float().numpy() for x in (output.logits, *flat)]
 
 
 def empty(kind: str) -> dict[str, Any]:
@@ -409,8 +415,7 @@ def test_weights_that_do_not_fit(
 
 def test_text_part_of_gemma4(tmp_path: Path) -> None:
     weights = save("gemma4_text", tmp_path)
-    ids = np.arange(14).reshape(2, 7)
-    wanted = rlx.load_model(tmp_path, "cpu{opt-level=0}").logits(ids)
+    alone = rlx.load_model(tmp_path)
     prefix = "model.language_model."
     moved = {prefix + key.removeprefix("model."): array for key, array in weights.items()}
     moved["model.vision_tower.patch.weight"] = np.zeros(3, np.float32)
@@ -419,8 +424,9 @@ def test_text_part_of_gemma4(tmp_path: Path) -> None:
     text = json.loads(path.read_text())
     whole = {"model_type": "gemma4", "text_config": text, "vision_config": {}, "image_token_id": 9}
     path.write_text(json.dumps(whole))
-    found = rlx.load_model(tmp_path, "cpu{opt-level=0}").logits(ids)
-    np.testing.assert_array_equal(found, wanted)
+    model = rlx.load_model(tmp_path)
+    assert model.config == alone.config
+    assert str(model.module).replace(prefix, "model.") == str(alone.module)
 
 
 @pytest.mark.parametrize(
