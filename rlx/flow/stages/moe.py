@@ -127,6 +127,12 @@ def run_experts(ctx: FlowContext, experts: Experts, x: ir.Value, shares: ir.Valu
     row, full = emit.axes(rank - 1), emit.axes(rank)
     boolean = ir.IntegerType.get_signless(1)
 
+    def grow(y: ir.Value, s: ir.Value, total: ir.Value) -> ir.Value:
+        # Not times zero: what an expert makes of rows that do not use it may be infinite.
+        unused = arith.cmpf(arith.CmpFPredicate.OEQ, s, emit.constant(wide, 0.0))
+        grown = arith.addf(total, arith.mulf(emit.convert(y, wide), s))
+        return arith.select(unused, total, grown)
+
     sums = emit.fill([*rows, hidden], wide, 0.0)
     loop = scf.ForOp(emit.index(0), emit.index(count), emit.index(1), [sums])
     with ir.InsertionPoint(loop.body):
@@ -155,7 +161,7 @@ def run_experts(ctx: FlowContext, experts: Experts, x: ir.Value, shares: ir.Valu
                 once.inner_iter_args[0],
                 [full, zero, full],
                 "p" * rank,
-                lambda y, s, total: arith.addf(total, arith.mulf(emit.convert(y, wide), s)),
+                grow,
             )
             scf.YieldOp([grown])
         scf.YieldOp([once.results[0]])
