@@ -55,6 +55,7 @@ _PASSES = {
     "rlx-expand-copies": "rlx.passes.expand_copies:ExpandCopies",
     "rlx-export": "rlx.passes.export:Export",
     "rlx-outline-kernels": "rlx.passes.outline_kernels:OutlineKernels",
+    "rlx-free-results": "rlx.passes.free_results:FreeResults",
     "rlx-sink-arguments": "rlx.passes.sink_arguments:SinkArguments",
     "rlx-round-floats": "rlx.passes.round_floats:RoundFloats",
     "rlx-propagate-asserts": "rlx.passes.propagate_asserts:PropagateAsserts",

@@ -120,7 +120,7 @@ def test_rejected_guesses_are_forgotten(model: Model) -> None:
 
 
 def test_bf16(model: Model) -> None:
-    half = rlx.load_model(TINY, dtype="bf16")
+    half = rlx.load_model(TINY, "cpu{opt-level=0}", dtype="bf16")
     ids = longest(model)[:, :24]
     cache = half.new_cache(2, chunk=5)
     assert {array.dtype.name for array in cache.arrays.values()} == {"bfloat16"}
