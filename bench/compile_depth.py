@@ -5,6 +5,11 @@
 Builds Gemma 3 models (every second layer with a window) and compiles the function that prefills and
 decodes, from the flow to machine code in memory, without the cache of compiled code. Times are CPU
 seconds of the process, which other work on the machine hardly changes.
+
+On two cores of a Xeon with AVX-512, width 256:
+
+    4 layers: 1.78 s      8 layers: 1.89 s, 1.06 x
+   16 layers: 2.03 s, 1.14 x     32 layers: 2.47 s, 1.38 x
 """
 
 import argparse
