@@ -4,6 +4,8 @@ Greedy tokens are those of Transformers. Logits are those of the same tokens in 
 1e-5 of the largest magnitude in f32, and 2e-2 in bf16.
 """
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from test_parity import load as load_case
 from transformers import Gemma3ForCausalLM, LlamaForCausalLM
 
 import rlx
+from rlx.flow import ConfigError, FlowError
 from rlx.models import Model
 from rlx.runtime.decoder import Decoder
 from rlx.runtime.kv_cache import LayerSpec
@@ -231,6 +234,41 @@ def test_a_function_that_does_not_update_its_cache(model: Model) -> None:
             decoder.max_positions,
             str,
         )
+
+
+def test_capacity_of_a_model() -> None:
+    small = rlx.load_model(TINY, "cpu{opt-level=0}", capacity=20)
+    assert small.capacity == 20 and small.new_cache(1).capacity == 20
+    assert rlx.load_model(TINY).capacity == 512  # all positions
+    for bad in (0, 513):
+        with pytest.raises(FlowError, match=f"capacity of at least 1 and at most 512, .*got {bad}"):
+            rlx.load_model(TINY, capacity=bad)
+
+
+def test_special_tokens(tmp_path: Path) -> None:
+    """Where Transformers looks for them: the generation configuration goes first."""
+
+    def ends(fields: dict, generation: dict | None = None) -> tuple:
+        config = json.loads((TINY / "config.json").read_text())
+        (tmp_path / "config.json").write_text(json.dumps({**config, **fields}))
+        path = tmp_path / "generation_config.json"
+        path.unlink(missing_ok=True)
+        if generation is not None:
+            path.write_text(json.dumps(generation))
+        special = rlx.load_model(tmp_path)._special_tokens
+        return special["eos_token_ids"], special["pad_token_id"]
+
+    shutil.copy(TINY / "model.safetensors", tmp_path)
+    none = {"eos_token_id": None, "pad_token_id": None}
+    assert ends(none) == ((), None)
+    assert ends({"eos_token_id": 5, "pad_token_id": 0}) == ((5,), 0)
+    assert ends({"eos_token_id": [5, 6]}, {"eos_token_id": [7, 8], "pad_token_id": 9}) == (
+        (7, 8),
+        9,
+    )
+    for bad in ({"eos_token_id": "x"}, {"eos_token_id": [1, "x"]}, {"pad_token_id": "x"}):
+        with pytest.raises(ConfigError, match="expected an integer"):
+            ends({**none, **bad})
 
 
 def test_bad_caches(model: Model) -> None:
