@@ -478,6 +478,11 @@ def _max_positions(config: DecoderConfig, wanted: int | None) -> int:
             f"expected max_positions of at most {min(limits)}, got {wanted}: past it, this kind of "
             "RoPE changes its frequencies with the length of the sequence, which is not supported"
         )
+    if config.learned_positions and wanted > config.max_positions:
+        raise ConfigError(
+            f"expected max_positions of at most {config.max_positions}, the positions that the "
+            f"model has learned, got {wanted}"
+        )
     return wanted
 
 

@@ -57,6 +57,16 @@ NEOX = {
     "rope_parameters": PART,
 }
 
+GPT2 = {
+    **dict.fromkeys(SIZES),
+    "vocab_size": 61,
+    "n_embd": 32,
+    "n_layer": 2,
+    "n_head": 4,
+    "n_positions": 48,
+    "n_inner": 40,
+}
+
 FAST: dict[str, dict[str, Any]] = {
     "mistral": {"sliding_window": 5, "head_dim": 12},
     "qwen2": {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1},
@@ -128,6 +138,17 @@ SLOW: dict[str, dict[str, Any]] = {
     "ernie4_5": {"head_dim": 12, "use_bias": True},
     "exaone4": {**layers("sfs"), "sliding_window": 5},
     "falcon": {"num_key_value_heads": None, "intermediate_size": None, "bias": True},
+    "gpt2": {**GPT2, "scale_attn_by_inverse_layer_idx": True},
+    "gpt_bigcode": GPT2,
+    "gpt_neo": {
+        "num_hidden_layers": None,
+        "num_layers": 3,
+        "num_attention_heads": None,
+        "num_heads": 4,
+        "num_key_value_heads": None,
+        "attention_types": [[["local"], 1], [["global", "local"], 1]],
+        "window_size": 5,
+    },
     "granite": {
         **NEAR_ALL,
         "embedding_multiplier": 3.0,
@@ -204,6 +225,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
             "attention_bias": False,
         },
     ),
+    "gpt_bigcode-heads": ("gpt_bigcode", {"multi_query": False, "scale_attn_weights": False}),
     "glm-linear": ("glm", {"rope_parameters": {**PART, "rope_type": "linear", "factor": 3.0}}),
     "glm4-yarn": ("glm4", {"rope_parameters": {**PART, **YARN}}),
     "gpt_neox-in-turn": ("gpt_neox", {"use_parallel_residual": False}),
@@ -429,6 +451,13 @@ def test_text_part_of_gemma4(tmp_path: Path) -> None:
     assert str(model.module).replace(prefix, "model.") == str(alone.module)
 
 
+def test_learned_positions_end(tmp_path: Path) -> None:
+    save("gpt2", tmp_path)
+    assert rlx.load_model(tmp_path, max_positions=20).max_positions == 20
+    with pytest.raises(ConfigError, match="at most 48, the positions that the model has"):
+        rlx.load_model(tmp_path, max_positions=49)
+
+
 @pytest.mark.parametrize(
     ("kind", "changes", "message"),
     [
@@ -449,6 +478,15 @@ def test_text_part_of_gemma4(tmp_path: Path) -> None:
         ("falcon", {"alibi": True}, "'alibi': True is not supported: positions are turned by RoPE"),
         ("falcon", {"num_ln_in_parallel_attn": 2}, "unsupported combination of parallel_attn"),
         ("falcon", {"multi_query": False, "num_kv_heads": 2}, "expected num_kv_heads 71 without"),
+        ("gpt2", {"add_cross_attention": True}, "'add_cross_attention': True is not supported"),
+        ("gpt2", {"n_ctx": 5, "n_head": 5}, "hidden_size 768 to be a multiple of num_attention_h"),
+        (
+            "gpt_neo",
+            {"attention_types": ["local"]},
+            r"expected \[kinds, count\] in attention",
+        ),
+        ("gpt_neo", {"attention_types": [[["far"], 24]]}, "unsupported attention type 'far'"),
+        ("gpt_neo", {"num_layers": 3}, "expected attention_types of 3 layers, got 24"),
         ("granite", {"logits_scaling": 0}, "expected logits_scaling above 0, got 0"),
         ("smollm3", {"no_rope_layers": [1]}, "expected 36 no_rope_layers .*, got 1"),
         (

@@ -15,6 +15,7 @@ from rlx.flow.recipes.gemma import read_gemma, read_gemma2, read_vaultgemma
 from rlx.flow.recipes.gemma3 import read_gemma3, read_gemma3_text
 from rlx.flow.recipes.gemma4 import read_gemma4, read_gemma4_text
 from rlx.flow.recipes.glm import read_glm, read_glm4
+from rlx.flow.recipes.gpt2 import read_gpt2, read_gpt_bigcode, read_gpt_neo
 from rlx.flow.recipes.gpt_neox import read_gpt_neox, read_gptj
 from rlx.flow.recipes.hf_config import HfConfig
 from rlx.flow.recipes.layer_norms import (
@@ -81,6 +82,9 @@ MODEL_TYPES: dict[str, Callable[[HfConfig], DecoderConfig]] = {
     "gemma4_text": read_gemma4_text,
     "glm": read_glm,
     "glm4": read_glm4,
+    "gpt2": read_gpt2,
+    "gpt_bigcode": read_gpt_bigcode,
+    "gpt_neo": read_gpt_neo,
     "gpt_neox": read_gpt_neox,
     "gptj": read_gptj,
     "granite": read_granite,

@@ -24,6 +24,7 @@ from rlx.flow.stages import (
     HeadNorm,
     LayerNormStage,
     LayerScalarStage,
+    LearnedPositionsStage,
     LinearStage,
     LmHeadStage,
     LogitSoftcapStage,
@@ -202,6 +203,7 @@ class DecoderConfig:
         norm_weight, norm_bias: whether layer norms have those.
         embed_scale: factor of the embeddings; None for none.
         embed_scale_rounded: whether that factor is rounded to the element type first.
+        learned_positions: whether a row of a table is added to each embedding, by position.
         per_layer: inputs that each layer has of its own; None for none.
         final_softcap: bound of the logits; None for none.
         logit_scale: factor of the logits; None for none.
@@ -223,6 +225,7 @@ class DecoderConfig:
     norm_bias: bool = False
     embed_scale: float | None = None
     embed_scale_rounded: bool = True
+    learned_positions: bool = False
     per_layer: PerLayerInputs | None = None
     final_softcap: float | None = None
     logit_scale: float | None = None
@@ -355,6 +358,9 @@ def _begin(flow: ModelFlow, config: DecoderConfig, prefix: str, max_positions: i
     flow.stage(EmbedStage(f"{prefix}embed_tokens.weight", (config.vocab_size, config.hidden_size)))
     if config.embed_scale is not None:
         flow.stage(ScaleStage(config.embed_scale, config.embed_scale_rounded))
+    if config.learned_positions:
+        shape = config.max_positions, config.hidden_size
+        flow.stage(LearnedPositionsStage(f"{prefix}embed_positions.weight", shape))
     if config.per_layer is not None:
         layers = tuple(f"{prefix}layers.{index}" for index in range(len(config.layers)))
         flow.stage(

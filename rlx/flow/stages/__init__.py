@@ -16,6 +16,7 @@ from rlx.flow.stages.kv_cache import (
     SelfAttnCachedStage,
 )
 from rlx.flow.stages.layer_norm import LayerNormStage
+from rlx.flow.stages.learned_positions import LearnedPositionsStage
 from rlx.flow.stages.linear import LinearStage
 from rlx.flow.stages.lm_head import LmHeadStage
 from rlx.flow.stages.logit_softcap import LogitSoftcapStage
@@ -57,6 +58,7 @@ __all__ = [
     "HeadNorm",
     "LayerNormStage",
     "LayerScalarStage",
+    "LearnedPositionsStage",
     "LinearStage",
     "LlamaDecodeLayerStage",
     "LmHeadStage",
