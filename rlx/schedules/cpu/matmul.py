@@ -34,7 +34,8 @@ class Parameters:
             weight inner x columns. ``block_rows`` is a multiple of ``rows``, ``inner`` of the
             lanes, and ``columns`` of a panel.
         few, few_transposed: up to this many rows, a weight [K, N], [N, K] is not packed.
-        few_rows, few_columns: what the form without packing computes at a time.
+        few_rows, few_columns: what is computed at a time without packing; the largest number of
+            rows that there are enough of, down to 1.
     """
 
     rows: int
@@ -45,13 +46,13 @@ class Parameters:
     columns: int = 2048
     few: int = 16
     few_transposed: int = 40
-    few_rows: int = 6
+    few_rows: tuple[int, ...] = (6, 4, 2, 1)
     few_columns: int = 4
 
 
 _PARAMETERS = {
     "avx512": Parameters(rows=6, vectors=4),
-    "avx2": Parameters(rows=6, vectors=2, inner=256, few_rows=2),
+    "avx2": Parameters(rows=6, vectors=2, inner=256, few_rows=(2, 1)),
 }
 
 
@@ -418,17 +419,28 @@ def _few_transposed(
             lambda *arguments: _dots(isa, height, p.few_columns, unroll, *arguments),
         )
 
-    several, one = dots(p.few_rows, 1), dots(1, 2)
+    runs = {height: dots(height, 2 if height == 1 else 1) for height in p.few_rows}
 
     def body(a: ir.Value, b: ir.Value, c: ir.Value) -> None:
         rows, columns = code.dim(a, 0), code.dim(c, 1)
-        whole = arith.subi(rows, arith.remui(rows, code.index(p.few_rows)))
 
-        def column(n: ir.Value) -> None:
-            code.loop(0, whole, p.few_rows, lambda m: several(a, b, c, m, n))
-            code.loop(whole, rows, 1, lambda m: one(a, b, c, m, n))
+        def over_rows(height: int) -> None:
+            # The last rows are computed twice where there is no whole number of steps.
+            last, run = code.subtract(rows, height), runs[height]
 
-        code.loop(0, columns, p.few_columns, column)
+            def column(n: ir.Value) -> None:
+                code.loop(0, rows, height, lambda m: run(a, b, c, code.minimum(m, last), n))
+
+            code.loop(0, columns, p.few_columns, column)
+
+        def largest_of(height: int, *smaller: int) -> None:
+            if smaller:
+                fits = code.at_most(height, rows)
+                code.if_(fits, lambda: over_rows(height), lambda: largest_of(*smaller))
+            else:
+                over_rows(height)
+
+        largest_of(*p.few_rows)
 
     return kernels.define(f"{name}_few", types, body)
 
@@ -494,11 +506,12 @@ def _few(kernels: Kernels, name: str, types: list[ir.Type], isa: Isa, p: Paramet
             lambda *arguments: _row_sums(isa, height, depth, *arguments),
         )
 
-    several, one = sums(p.few_rows), sums(1)
+    most = p.few_rows[0]
+    several, one = sums(most), sums(1)
 
     def body(a: ir.Value, b: ir.Value, c: ir.Value) -> None:
         rows, inner, columns = code.dim(a, 0), code.dim(a, 1), code.dim(c, 1)
-        whole = arith.subi(rows, arith.remui(rows, code.index(p.few_rows)))
+        whole = arith.subi(rows, arith.remui(rows, code.index(most)))
 
         def clear(i: ir.Value) -> None:
             zero = code.splat(0.0, isa.lanes)
@@ -507,7 +520,7 @@ def _few(kernels: Kernels, name: str, types: list[ir.Type], isa: Isa, p: Paramet
         code.loop(0, rows, 1, clear)
 
         def step(k: ir.Value) -> None:
-            code.loop(0, whole, p.few_rows, lambda m: several(a, b, c, m, k))
+            code.loop(0, whole, most, lambda m: several(a, b, c, m, k))
             code.loop(whole, rows, 1, lambda m: one(a, b, c, m, k))
 
         code.loop(0, inner, depth, step)

@@ -1,0 +1,1 @@
+"""Benchmarks against peers on the same machine: ``python -m bench cpu``."""
