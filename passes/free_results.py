@@ -1,4 +1,4 @@
-"""`rlx-free-results`: buffers that calls return, freed after their last use."""
+"""`rlx-free-results`: buffers freed after their last use."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -17,15 +17,25 @@ _VIEWS = {
     "memref.reinterpret_cast",
     "memref.subview",
 }
+# Ops that read and write a buffer and are done with it.
+_USES = {
+    _CALL,
+    "affine.load",
+    "affine.store",
+    "memref.copy",
+    "memref.dim",
+    "memref.load",
+    "memref.store",
+}
 
 
 @dataclass(frozen=True)
 class FreeResults(Pass):
-    """Frees what a call returned where it is used for the last time.
+    """Frees temporary buffers, and what calls return, where they are used for the last time.
 
-    MLIR frees it at the end of the block, and not without comparing it to everything else that is
-    freed there: it does not know that a function gives away what it returns, so that nobody else
-    has it. A model would keep what every layer returned until its end. Runs between
+    MLIR frees them at the end of the block. What calls return it also compares to everything else
+    that is freed there: it does not know that a function gives away what it returns, so that nobody
+    else has it. A model would keep what every layer returned until its end. Runs between
     `ownership-based-buffer-deallocation` and `bufferization-lower-deallocations`.
     """
 
@@ -136,18 +146,22 @@ def _last_use(value: ir.Value, dealloc: ir.Operation) -> ir.Operation | None:
     last = value.owner.operation
     if last.block != dealloc.block:
         return None
-    for use in value.uses:
-        user = use.owner.operation
-        if user == dealloc or (user.name == _METADATA and _is_for(user, dealloc)):
-            continue
-        escapes = user.name in ("func.return", "scf.yield", "scf.condition", "cf.br", "cf.cond_br")
-        views = any(isinstance(result.type, ir.MemRefType) for result in user.results)
-        if escapes or (views and user.name != _CALL):
-            return None
-        while user.block != dealloc.block:
-            user = user.parent.operation
-        if last.is_before_in_block(user):
-            last = user
+    pending = [value]
+    while pending:
+        for use in pending.pop().uses:
+            user = use.owner.operation
+            if user == dealloc or (user.name == _METADATA and _is_for(user, dealloc)):
+                continue
+            if user.name in _VIEWS:
+                pending += [r for r in user.results if isinstance(r.type, ir.MemRefType)]
+            elif user.name not in _USES and not user.name.startswith(("linalg.", "vector.")):
+                return None
+            elif user.name == "memref.store" and use.operand_number == 0:
+                return None  # a buffer in a buffer
+            while user.block != dealloc.block:
+                user = user.parent.operation
+            if last.is_before_in_block(user):
+                last = user
     return last
 
 

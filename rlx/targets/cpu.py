@@ -56,8 +56,7 @@ _BUFFERIZED = (
     "bufferization-lower-deallocations,"
     "cse,canonicalize,"
     "convert-bufferization-to-memref,"
-    "canonicalize,cse,"
-    "func.func(optimize-allocation-liveness)"
+    "canonicalize,cse"
 )
 
 # LLVM knows that aligned_alloc returns fresh memory; MLIR's default, malloc and pointer
