@@ -53,7 +53,7 @@ def _help() -> str:
 
 
 def _passes(width: int = 48) -> str:
-    lines = ['PASSES, in this order when given as flags (--pass or --pass="a=1 b=2"):']
+    lines = ['PASSES, which as flags run in the order given (--pass or --pass="a=1 b=2"):']
     for name in registry.pass_names():
         lines += _described(name, registry.pass_class(name), width)
     lines += ["", "PIPELINES:"]
