@@ -33,7 +33,7 @@ def suite(tmp_path):
     """The cases as a suite with the configuration of this one."""
     folder = tmp_path / "suite"
     folder.mkdir()
-    config = TEST / "lit.cfg.py"
+    config = TEST.parent / "lit.cfg.py"
     (folder / "lit.cfg.py").write_text(
         f"__file__ = {str(config)!r}\n"
         "exec(compile(open(__file__).read(), __file__, 'exec'))\n"

@@ -1,4 +1,4 @@
-"""Configuration for `lit test`: every .mlir file below this folder, run against the checkout."""
+"""Configuration for `lit test`: every .mlir file below test/, run against the checkout."""
 
 import os
 import shutil
@@ -8,9 +8,8 @@ import tempfile
 import lit.formats
 
 # lit executes this file with `config` and `lit_config` defined.
-here = os.path.dirname(os.path.abspath(__file__))
-root = os.path.dirname(here)
-sys.path[:0] = [root, here]
+root = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [root, os.path.join(root, "test")]
 
 from tool_server import tool_environment  # noqa: E402
 
@@ -19,8 +18,8 @@ from rlx import host  # noqa: E402
 config.name = "rlx"  # noqa: F821
 config.test_format = lit.formats.ShTest()  # noqa: F821
 config.suffixes = [".mlir"]  # noqa: F821
-config.excludes = ["Inputs", "Output"]  # noqa: F821
-config.test_source_root = here  # noqa: F821
+config.excludes = ["Inputs", "Output", "build", "examples"]  # noqa: F821
+config.test_source_root = root  # noqa: F821
 config.test_exec_root = lit_config.params.get(  # noqa: F821
     "exec_root", os.path.join(tempfile.gettempdir(), f"rlx-lit-{os.getuid()}-{host.PREFIX}")
 )
