@@ -1,11 +1,11 @@
 """What passes and the compiler ask of `func.func`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 from rlx.host import func, ir
 
-__all__ = ["Attributes", "attributes_of", "functions", "is_public", "set_attributes"]
+__all__ = ["Attributes", "attributes_of", "functions", "is_public", "set_attributes", "symbols"]
 
 Attributes: TypeAlias = dict[str, ir.Attribute]
 
@@ -36,3 +36,17 @@ def set_attributes(function: func.FuncOp, what: str, values: Sequence[Attributes
     with function.operation.context:
         entries = ir.ArrayAttr.get([ir.DictAttr.get(value) for value in values])
         function.attributes[what] = entries
+
+
+def symbols(attribute: ir.Attribute) -> Iterator[str]:
+    """The symbols that an attribute refers to."""
+    if isinstance(attribute, ir.FlatSymbolRefAttr):
+        yield attribute.value
+    elif isinstance(attribute, ir.SymbolRefAttr):
+        yield from attribute.value
+    elif isinstance(attribute, ir.ArrayAttr):
+        for each in attribute:
+            yield from symbols(each)
+    elif isinstance(attribute, ir.DictAttr):
+        for i in range(len(attribute)):
+            yield from symbols(attribute[i].attr)

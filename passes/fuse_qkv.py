@@ -1,6 +1,6 @@
 """`rlx-fuse-qkv`: projections of one input as a single matrix product."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from rlx.diagnostics import remark
@@ -11,7 +11,7 @@ from rlx.dialects.types import is_static, with_dim
 from rlx.host import func, ir
 from rlx.options import option
 from rlx.passes.base import Pass, parent_of, walk
-from rlx.passes.functions import Attributes, attributes_of, is_public, set_attributes
+from rlx.passes.functions import Attributes, attributes_of, is_public, set_attributes, symbols
 
 __all__ = ["FuseQkv"]
 
@@ -78,7 +78,7 @@ class _Calls:
         self._mentioned: set[str] = set()
         for found in walk(module):
             for key in found.attributes:
-                symbols = set(_symbols(found.attributes[key]))
+                symbols = set(symbols(found.attributes[key]))
                 if found.operation.name == "func.call" and key == "callee":
                     for name in symbols:
                         self._of.setdefault(name, []).append(found.operation)
@@ -216,20 +216,6 @@ def _declaration_problem(attributes: dict[str, ir.Attribute], op: MatmulOp) -> s
     if PARTS_AXIS in attributes and ir.IntegerAttr(attributes[PARTS_AXIS]).value != axis:
         return "its weight is packed along the other axis"
     return ""
-
-
-def _symbols(attribute: ir.Attribute) -> Iterator[str]:
-    """The symbols that an attribute refers to."""
-    if isinstance(attribute, ir.FlatSymbolRefAttr):
-        yield attribute.value
-    elif isinstance(attribute, ir.SymbolRefAttr):
-        yield from attribute.value
-    elif isinstance(attribute, ir.ArrayAttr):
-        for each in attribute:
-            yield from _symbols(each)
-    elif isinstance(attribute, ir.DictAttr):
-        for i in range(len(attribute)):
-            yield from _symbols(attribute[i].attr)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,14 @@ from rlx.dialects.types import accumulator_type, is_static
 from rlx.host import func, ir
 from rlx.options import option
 from rlx.passes.base import Pass, PassFailure, walk
-from rlx.passes.functions import Attributes, attributes_of, functions, is_public, set_attributes
+from rlx.passes.functions import (
+    Attributes,
+    attributes_of,
+    functions,
+    is_public,
+    set_attributes,
+    symbols,
+)
 
 __all__ = ["GROUP", "QUANTIZE", "SCALES", "VALUES", "QuantizeWeights"]
 
@@ -107,7 +114,7 @@ class _Module:
                 self.callers.setdefault(_callee(op.operation), []).append(op.operation)
                 continue
             for key in op.attributes:
-                self.taken.update(_symbols(op.attributes[key]))
+                self.taken.update(symbols(op.attributes[key]))
 
     def is_argument(self, value: ir.Value) -> bool:
         return isinstance(value, ir.BlockArgument) and value.owner in self.entries
@@ -183,20 +190,6 @@ class _Module:
 
 def _callee(call: ir.Operation) -> str:
     return ir.FlatSymbolRefAttr(call.attributes["callee"]).value
-
-
-def _symbols(attribute: ir.Attribute) -> Iterator[str]:
-    """The symbols that an attribute refers to."""
-    if isinstance(attribute, ir.FlatSymbolRefAttr):
-        yield attribute.value
-    elif isinstance(attribute, ir.SymbolRefAttr):
-        yield from attribute.value
-    elif isinstance(attribute, ir.ArrayAttr):
-        for each in attribute:
-            yield from _symbols(each)
-    elif isinstance(attribute, ir.DictAttr):
-        for i in range(len(attribute)):
-            yield from _symbols(attribute[i].attr)
 
 
 def _problem(weight: _Weight, group: int) -> str:
