@@ -78,12 +78,12 @@ class _Calls:
         self._mentioned: set[str] = set()
         for found in walk(module):
             for key in found.attributes:
-                symbols = set(symbols(found.attributes[key]))
+                names = set(symbols(found.attributes[key]))
                 if found.operation.name == "func.call" and key == "callee":
-                    for name in symbols:
+                    for name in names:
                         self._of.setdefault(name, []).append(found.operation)
                 else:
-                    self._mentioned |= symbols
+                    self._mentioned |= names
 
     def of(self, function: func.FuncOp) -> list[ir.Operation]:
         return self._of.get(function.name.value, [])
