@@ -68,7 +68,8 @@ def load_model(
             and activations are stored in; by default what the configuration says, or else the
             weights.
         max_positions: the longest sequence; by default what the configuration says.
-        capacity: how many tokens per sequence :meth:`Model.new_cache` makes room for by default.
+        capacity: how many tokens per sequence :meth:`Model.new_cache` makes room for by default,
+            and the most that generation may use.
         quantize: how the weights of projections are stored, as in :func:`rlx.compile`: ``"int8"``
             or ``"int8{group=64}"``; None for ``dtype``.
         progress: called with the name of each step of a compilation as it begins.
@@ -215,6 +216,7 @@ class Model:
         self._head_prefix = head_prefix
         self.max_positions = _max_positions(config, max_positions)
         self.capacity = _capacity(self.max_positions, capacity)
+        self._limit = capacity
         self._special_tokens = special_tokens or {}
         self._executables: dict[tuple[bool, bool], Executable] = {}
 
@@ -376,6 +378,7 @@ class Model:
         self, input_ids: Any, max_new_tokens: int, attention_mask: Any = None, **options: Any
     ) -> Iterator[np.ndarray]:
         """See :meth:`rlx.runtime.decoder.Decoder.stream`."""
+        options = {"capacity": self._limit, **options}
         return self.decoder.stream(input_ids, max_new_tokens, attention_mask, **options)
 
     def generate(
@@ -388,6 +391,7 @@ class Model:
         **options: Any,
     ) -> np.ndarray:
         """See :meth:`rlx.runtime.decoder.Decoder.generate`."""
+        options = {"capacity": self._limit, **options}
         return self.decoder.generate(
             input_ids, max_new_tokens, attention_mask, callback=callback, **options
         )

@@ -174,6 +174,7 @@ class Decoder:
         seed: int | None = None,
         eos_token_id: int | Sequence[int] | None = None,
         pad_token_id: int | None = None,
+        capacity: int | None = None,
     ) -> Iterator[np.ndarray]:
         """Continues prompts, and yields the next tokens, int64 [B], as they are found.
 
@@ -192,10 +193,12 @@ class Decoder:
         if attention_mask is not None:
             longest = int(_extent(_integers("attention_mask", attention_mask), ids.shape)[1].max())
         needed = longest + max_new_tokens - 1  # the last token is never read
-        if needed > self.max_positions:
+        room = self.max_positions if capacity is None else capacity
+        if needed > room:
+            what = "positions of the model" if capacity is None else "tokens that the cache holds"
             raise ValueError(
-                f"expected a prompt and new tokens of at most {self.max_positions + 1}, "
-                f"got {longest} and {max_new_tokens}"
+                f"expected a prompt and new tokens of at most {room + 1}, one more than the "
+                f"{what}, got {longest} and {max_new_tokens}"
             )
         cache = self.new_cache(len(ids), needed)
         logits = self.prefill(ids, cache, attention_mask, last_only=True)
@@ -241,13 +244,15 @@ class Decoder:
             eos_token_id: tokens that end a sequence, one or several; by default what the model
                 says, and ``()`` for none.
             pad_token_id: what follows the end of a sequence while others go on.
+            capacity: how many tokens the cache may hold; by default as many as are needed.
 
         Returns:
             int64 [B, S + new]: the prompts as given, and what follows them.
 
         Raises:
             ValueError: an argument has another shape or type or is out of range, the mask has
-                holes, or prompt and new tokens are more than the model has positions.
+                holes, or prompt and new tokens are more than ``capacity`` or the positions of the
+                model.
         """
         tokens = []
         for step in self.stream(input_ids, max_new_tokens, attention_mask, **options):

@@ -206,7 +206,7 @@ def test_probabilities() -> None:
         ({"top_k": -1}, "expected a top_k of at least 0, got -1"),
         ({"top_p": 0.0}, "expected a top_p above 0 and at most 1, got 0.0"),
         ({"max_new_tokens": 0}, "expected max_new_tokens of at least 1, got 0"),
-        ({"max_new_tokens": 511}, "new tokens of at most 513, got 3 and 511"),
+        ({"max_new_tokens": 511}, "new tokens of at most 513, one more than the positions of the model, got 3 and 511"),
         ({"pad_token_id": 256}, r"expected pad_token_id in \[0, 256\), got 256"),
         ({"input_ids": [[1, 256, 2]]}, r"expected input_ids in \[0, 256\), got 256"),
         ({"input_ids": [1, 2]}, r"expected input_ids \[B, S\], not empty, got shape \[2\]"),
@@ -240,6 +240,10 @@ def test_capacity_of_a_model() -> None:
     small = rlx.load_model(TINY, "cpu{opt-level=0}", capacity=20)
     assert small.capacity == 20 and small.new_cache(1).capacity == 20
     assert rlx.load_model(TINY).capacity == 512  # all positions
+    prompt = np.full((1, 18), 7)
+    assert small.generate(prompt, 3).shape == (1, 21)  # the last token is not read
+    with pytest.raises(ValueError, match="tokens that the cache holds, got 18 and 4"):
+        small.generate(prompt, 4)
     for bad in (0, 513):
         with pytest.raises(FlowError, match=f"capacity of at least 1 and at most 512, .*got {bad}"):
             rlx.load_model(TINY, capacity=bad)
