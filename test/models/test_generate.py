@@ -206,7 +206,10 @@ def test_probabilities() -> None:
         ({"top_k": -1}, "expected a top_k of at least 0, got -1"),
         ({"top_p": 0.0}, "expected a top_p above 0 and at most 1, got 0.0"),
         ({"max_new_tokens": 0}, "expected max_new_tokens of at least 1, got 0"),
-        ({"max_new_tokens": 511}, "new tokens of at most 513, one more than the positions of the model, got 3 and 511"),
+        (
+            {"max_new_tokens": 511},
+            "new tokens of at most 513, one more than the positions of the model, got 3 and 511",
+        ),
         ({"pad_token_id": 256}, r"expected pad_token_id in \[0, 256\), got 256"),
         ({"input_ids": [[1, 256, 2]]}, r"expected input_ids in \[0, 256\), got 256"),
         ({"input_ids": [1, 2]}, r"expected input_ids \[B, S\], not empty, got shape \[2\]"),
