@@ -141,6 +141,11 @@ class DequantMatmulOp(RlxOp, name="dequant_matmul"):
             emit.dim(scales, 1),
             shape[-1],
         )
+        # What one of the two says statically holds for the other.
+        if isinstance(groups, int):
+            depth = groups * self.group
+        elif isinstance(depth, int):
+            groups = depth // self.group
         result = emit.empty(shape, element)
         loop = scf.ForOp(emit.index(0), emit.as_index(columns), emit.index(1), [result])
         with ir.InsertionPoint(loop.body):

@@ -162,7 +162,7 @@ class TestAttention:
     @staticmethod
     def check(isa, batch, queries, keys, heads, groups, dim, v_dim=None, dtype="f32", **options):
         mask, lengths = options.pop("mask", None), options.pop("lengths", None)
-        dynamic = options.pop("dynamic", ())
+        dynamic, tolerance = options.pop("dynamic", ()), options.pop("tolerance", None)
         shapes = [(queries, heads * dim), (keys, groups * dim), (keys, groups * (v_dim or dim))]
         operands = [random((batch, *shape), dtype, seed) for seed, shape in enumerate(shapes)]
         operands += [mask, lengths]
@@ -174,7 +174,7 @@ class TestAttention:
             a if a is None or a.dtype in (bool, np.int32, np.int64) else a.astype(np.float64)
             for a in operands
         ]
-        assert_close(function(*arrays), AttentionOp.reference(*wide, **options))
+        assert_close(function(*arrays), AttentionOp.reference(*wide, **options), tolerance)
 
     @pytest.mark.parametrize("isa", HERE)
     @pytest.mark.parametrize(
@@ -287,7 +287,11 @@ class TestAttention:
     def test_usual_sizes(self, isa, group, dim, queries):
         options = {"causal": True, "left_window": 300 if group == 2 else -1}
         options["softcap"] = 20.0 if group == 5 else 0.0
-        self.check(isa, 1, queries, max(queries, 200), 2 * group, 2, dim, **options)
+        # A softcap multiplies the error of tanh: over millions of elements some exceed 1e-5.
+        tolerance = 2e-5 if options.get("softcap") else None
+        self.check(
+            isa, 1, queries, max(queries, 200), 2 * group, 2, dim, tolerance=tolerance, **options
+        )
 
 
 class TestExp2:
