@@ -5,9 +5,23 @@ from typing import TypeAlias
 
 from rlx.host import func, ir
 
-__all__ = ["Attributes", "attributes_of", "functions", "is_public", "set_attributes", "symbols"]
+__all__ = [
+    "Attributes",
+    "NAME",
+    "PARAM",
+    "PARTS",
+    "PARTS_AXIS",
+    "attributes_of",
+    "functions",
+    "is_public",
+    "set_attributes",
+    "symbols",
+]
 
 Attributes: TypeAlias = dict[str, ir.Attribute]
+
+NAME, PARAM, PARTS, PARTS_AXIS = "rlx.name", "rlx.param", "rlx.parts", "rlx.parts_axis"
+"""Attributes of arguments: what a parameter is called, and which parts it is packed from."""
 
 
 def functions(module: ir.Module | ir.Operation) -> list[func.FuncOp]:

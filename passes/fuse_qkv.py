@@ -11,11 +11,19 @@ from rlx.dialects.types import is_static, with_dim
 from rlx.host import func, ir
 from rlx.options import option
 from rlx.passes.base import Pass, parent_of, walk
-from rlx.passes.functions import Attributes, attributes_of, is_public, set_attributes, symbols
+from rlx.passes.functions import (
+    NAME,
+    PARAM,
+    PARTS,
+    PARTS_AXIS,
+    Attributes,
+    attributes_of,
+    is_public,
+    set_attributes,
+    symbols,
+)
 
 __all__ = ["FuseQkv"]
-
-NAME, PARAM, PARTS, PARTS_AXIS = "rlx.name", "rlx.param", "rlx.parts", "rlx.parts_axis"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,10 @@ from rlx.host import func, ir
 from rlx.options import option
 from rlx.passes.base import Pass, PassFailure, walk
 from rlx.passes.functions import (
+    NAME,
+    PARAM,
+    PARTS,
+    PARTS_AXIS,
     Attributes,
     attributes_of,
     functions,
@@ -21,7 +25,6 @@ from rlx.passes.functions import (
 
 __all__ = ["GROUP", "QUANTIZE", "SCALES", "VALUES", "QuantizeWeights"]
 
-NAME, PARAM, PARTS, PARTS_AXIS = "rlx.name", "rlx.param", "rlx.parts", "rlx.parts_axis"
 QUANTIZE, GROUP = "rlx.quantize", "rlx.quantize_group"
 VALUES, SCALES = "int8", "int8-scales"
 
