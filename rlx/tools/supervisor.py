@@ -53,16 +53,13 @@ def supervise(work: Callable[[Phase], int], crashed: Callable[[dict[str, str], s
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
+        # Python's exception could surface anywhere, and a pass of the host would swallow it.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         _die_with(parent)
         _grow_stack()
         _child(work, phase)
     with _forwarded(pid):
-        while True:
-            try:
-                _, status = os.waitpid(pid, 0)
-                break
-            except KeyboardInterrupt:  # the child gets it too
-                continue
+        _, status = os.waitpid(pid, 0)
     if os.WIFEXITED(status):
         return os.WEXITSTATUS(status)
     number = os.WTERMSIG(status)
@@ -77,8 +74,6 @@ def _child(work: Callable[[Phase], int], phase: Phase) -> None:
         code = work(phase)
         for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
-    except KeyboardInterrupt:
-        code = 130
     except BrokenPipeError:
         code = 1
     finally:
@@ -106,18 +101,19 @@ def _grow_stack() -> None:
 
 
 class _forwarded:
-    """While active, a request to terminate goes to the child as well."""
+    """While active, requests to end go to the child, whose end ends this process too."""
 
     def __init__(self, pid: int):
         self.pid = pid
-        self.main = threading.current_thread() is threading.main_thread()
+        main = threading.current_thread() is threading.main_thread()
+        self.signals = (signal.SIGTERM, signal.SIGINT) if main else ()
 
     def __enter__(self) -> None:
-        if self.main:
-            self.before = signal.signal(
-                signal.SIGTERM, lambda number, frame: os.kill(self.pid, number)
-            )
+        self.before = {
+            number: signal.signal(number, lambda number, frame: os.kill(self.pid, number))
+            for number in self.signals
+        }
 
     def __exit__(self, *_: object) -> None:
-        if self.main:
-            signal.signal(signal.SIGTERM, self.before)
+        for number, before in self.before.items():
+            signal.signal(number, before)
