@@ -1,0 +1,91 @@
+"""`rlx-cuda-select-kernels` and `rlx-cuda-emit-kernels`: kernels of their own for ops."""
+
+from dataclasses import dataclass
+from types import ModuleType
+
+from rlx.diagnostics import PassFailure, remark
+from rlx.dialects import emit
+from rlx.dialects.base import RlxOp
+from rlx.host import ir
+from rlx.options import option
+from rlx.passes.base import Pass, walk
+from rlx.passes.convert_rlx_to_linalg import KERNEL
+from rlx.schedules.cuda.arch import ARCHS, Arch
+from rlx.schedules.cuda.kernels import Kernels
+
+__all__ = ["STRATEGIES", "EmitKernels", "SelectKernels"]
+
+STRATEGIES: dict[type[RlxOp], dict[str, ModuleType]] = {}
+"""Strategies by name for each kind of op, best first."""
+
+
+def _arch(op: ir.Operation, name: str) -> Arch:
+    if name not in ARCHS:
+        raise PassFailure(op, f"expected an architecture of {', '.join(ARCHS)}, got '{name}'")
+    return ARCHS[name]
+
+
+@dataclass(frozen=True)
+class SelectKernels(Pass):
+    """Marks the ops that get a kernel of their own, in the form that the kernel takes.
+
+    An op that is marked, with the attribute `rlx.kernel`, stays on tensors as it is until
+    `rlx-cuda-emit-kernels`; checks of its sizes are made here. Where no strategy takes an op, a
+    remark says why, and the op goes through linalg.
+    """
+
+    name = "rlx-cuda-select-kernels"
+
+    arch: str = option("sm_80", "architecture that kernels are made for")
+
+    def run(self, op: ir.Operation) -> None:
+        arch = _arch(op, self.arch)
+        for target in walk(op, *STRATEGIES):
+            if KERNEL not in target.attributes:
+                _select(target, arch)
+
+
+def _select(target: ir.OpView, arch: Arch) -> None:
+    reasons = []
+    for name, strategy in STRATEGIES[type(target)].items():
+        if reason := strategy.refusal(target, arch):
+            reasons.append(f"{name}: {reason}")
+            continue
+        with ir.InsertionPoint(target), target.location:
+            made, value = strategy.prepare(target)
+            made.attributes[KERNEL] = ir.StringAttr.get(name)
+            value = emit.cast(value, target.results[0].type)
+        target.results[0].replace_all_uses_with(value)
+        target.operation.erase()
+        return
+    remark(target, f"'{target.OPERATION_NAME}' takes the plain path: {'; '.join(reasons)}")
+
+
+@dataclass(frozen=True)
+class EmitKernels(Pass):
+    """Replaces marked ops by launches of kernels, in the gpu dialect.
+
+    Kernels take sizes and strides from their arguments, so that ops that differ in nothing else
+    share one. Runs on tensors, right before bufferization: what is between a buffer and its tensor
+    must not move.
+    """
+
+    name = "rlx-cuda-emit-kernels"
+    anchor = "builtin.module"
+
+    arch: str = option("sm_80", "architecture that kernels are made for")
+
+    def run(self, op: ir.Operation) -> None:
+        arch = _arch(op, self.arch)
+        kernels = Kernels(op)
+        for target in walk(op):
+            if not isinstance(target, RlxOp) or KERNEL not in target.attributes:
+                continue
+            name = ir.StringAttr(target.attributes[KERNEL]).value
+            strategy = STRATEGIES.get(type(target), {}).get(name)
+            if strategy is None:
+                raise PassFailure(target, f"there is no kernel '{name}' for this op")
+            with ir.InsertionPoint(target), target.location:
+                value = strategy.build(target, kernels, arch)
+            target.results[0].replace_all_uses_with(value)
+            target.operation.erase()
