@@ -1,7 +1,6 @@
 """`rlx-quantize-weights`: products with parameters as products with 8-bit integers."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rlx.diagnostics import remark
 from rlx.dialects.dequant_matmul import dequant_matmul
@@ -17,11 +16,9 @@ from rlx.passes.functions import (
     PARTS_AXIS,
     Attributes,
     attributes_of,
-    functions,
-    is_public,
     set_attributes,
-    symbols,
 )
+from rlx.passes.parameters import Calls, Weight, callee
 
 __all__ = ["GROUP", "QUANTIZE", "SCALES", "VALUES", "QuantizeWeights"]
 
@@ -69,133 +66,38 @@ class QuantizeWeights(Pass):
             raise PassFailure(op, f"expected bits of 8, but got {self.bits}")
         if self.group < 0:
             raise PassFailure(op, f"expected group of at least 0, but got {self.group}")
-        module = _Module(op)
+        calls = Calls(op, lambda user: isinstance(user, MatmulOp))
         seen: set[ir.Value] = set()
         found = []
         for matmul in list(walk(op, MatmulOp)):
-            if not module.is_argument(matmul.weight) or matmul.weight in seen:
+            if not calls.is_argument(matmul.weight) or matmul.weight in seen:
                 continue
-            weight = module.follow(matmul.weight)
+            weight = calls.follow(matmul.weight)
             seen |= weight.arguments.keys()
             problem = weight.problem or _problem(weight, self.group)
             if problem and weight.is_parameter:
                 remark(matmul, f"weight stays as it is: {problem}")
             if not problem and weight.is_parameter:
                 found.append(weight)
-        module.quantize(found, self.group)
+        _quantize(calls, found, self.group)
 
 
-@dataclass
-class _Weight:
-    """A matrix: the arguments that stand for it in one function or another.
-
-    Attributes:
-        arguments: each with its function.
-        products: what multiplies with it.
-        calls: what passes it on.
-        is_parameter: whether it is a parameter of a public function.
-        problem: why it cannot be changed; empty when it can.
-    """
-
-    arguments: dict[ir.Value, func.FuncOp] = field(default_factory=dict)
-    products: list[MatmulOp] = field(default_factory=list)
-    calls: list[ir.Operation] = field(default_factory=list)
-    is_parameter: bool = False
-    problem: str = ""
+def _quantize(calls: Calls, weights: list[Weight], group: int) -> None:
+    scales: dict[ir.Value, ir.Value] = {}
+    passing: dict[ir.Operation, None] = {}
+    for weight in weights:
+        axis = 0 if weight.products[0].transpose_weight else 1
+        in_order = sorted(weight.arguments.items(), key=lambda entry: entry[0].arg_number)
+        for argument, function in in_order:
+            scales[argument] = _change_argument(argument, function, axis, group)
+        passing |= dict.fromkeys(weight.calls)
+        for product in weight.products:
+            _replace(product, scales[product.weight], group)
+    for call in passing:
+        _extend_call(call, calls.functions[callee(call)], scales)
 
 
-class _Module:
-    """The functions of a module and who calls them."""
-
-    def __init__(self, module: ir.Operation):
-        self.functions = {f.name.value: f for f in functions(module) if not f.is_external}
-        self.entries = {f.regions[0].blocks[0]: f for f in self.functions.values()}
-        self.callers: dict[str, list[ir.Operation]] = {name: [] for name in self.functions}
-        self.taken: set[str] = set()  # functions that are mentioned other than by calls
-        for op in walk(module):
-            if op.name == "func.call":
-                self.callers.setdefault(_callee(op.operation), []).append(op.operation)
-                continue
-            for key in op.attributes:
-                self.taken.update(symbols(op.attributes[key]))
-
-    def is_argument(self, value: ir.Value) -> bool:
-        return isinstance(value, ir.BlockArgument) and value.owner in self.entries
-
-    def follow(self, argument: ir.Value) -> _Weight:
-        """All that is known of the matrix that ``argument`` is."""
-        weight = _Weight()
-        pending = [argument]
-        while pending:
-            value = pending.pop()
-            if value in weight.arguments:
-                continue
-            function = self.entries[value.owner]
-            weight.arguments[value] = function
-            pending += self._passed_on(weight, value)
-            pending += self._passed_in(weight, value, function)
-        return weight
-
-    def _passed_on(self, weight: _Weight, value: ir.Value) -> Iterator[ir.Value]:
-        """What called functions know it as; notes its uses."""
-        for use in value.uses:
-            user = use.owner.operation
-            if user.name == "func.call" and _callee(user) in self.functions:
-                if user not in weight.calls:
-                    weight.calls.append(user)
-                entry = self.functions[_callee(user)].regions[0].blocks[0]
-                yield entry.arguments[use.operand_number]
-            elif isinstance(user.opview, MatmulOp) and use.operand_number == 1:
-                weight.products.append(user.opview)
-            else:
-                weight.problem = weight.problem or f"'{user.name}' uses it, too"
-
-    def _passed_in(
-        self, weight: _Weight, value: ir.Value, function: func.FuncOp
-    ) -> Iterator[ir.Value]:
-        """What the callers of ``function`` pass."""
-        name, number = function.name.value, value.arg_number
-        if is_public(function):
-            attributes = attributes_of(function, "arg_attrs")[number]
-            if PARAM not in attributes:
-                weight.problem = "it is not a parameter"
-                return
-            weight.is_parameter = True
-            strange = sorted(attributes.keys() - {NAME, PARAM, PARTS, PARTS_AXIS})
-            if NAME not in attributes:
-                weight.problem = weight.problem or "it has no rlx.name"
-            elif strange:
-                weight.problem = weight.problem or f"it has {strange[0]}"
-            if self.callers[name] or name in self.taken:
-                weight.problem = weight.problem or f"the module refers to @{name}"
-        elif name in self.taken:
-            weight.problem = weight.problem or f"@{name} is used other than in a call"
-        for call in self.callers[name]:
-            if self.is_argument(call.operands[number]):
-                yield call.operands[number]
-            else:
-                weight.problem = weight.problem or "it is computed"
-
-    def quantize(self, weights: list[_Weight], group: int) -> None:
-        scales: dict[ir.Value, ir.Value] = {}
-        calls: dict[ir.Operation, None] = {}
-        for weight in weights:
-            axis = 0 if weight.products[0].transpose_weight else 1
-            in_order = sorted(weight.arguments.items(), key=lambda entry: entry[0].arg_number)
-            for argument, function in in_order:
-                scales[argument] = _change_argument(argument, function, axis, group)
-            calls |= dict.fromkeys(weight.calls)
-            for product in weight.products:
-                _replace(product, scales[product.weight], group)
-        for call in calls:
-            _extend_call(call, self.functions[_callee(call)], scales)
-
-
-def _callee(call: ir.Operation) -> str:
-    return ir.FlatSymbolRefAttr(call.attributes["callee"]).value
-
-
-def _problem(weight: _Weight, group: int) -> str:
+def _problem(weight: Weight, group: int) -> str:
     """What keeps a weight that only products use from being quantized."""
     axes = {0 if product.transpose_weight else 1 for product in weight.products}
     if len(axes) > 1:
