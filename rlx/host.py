@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         tensor,
         ub,
         vector,
+        x86,
     )
 
 __all__ = [
@@ -68,6 +69,7 @@ __all__ = [
     "ub",
     "vector",
     "version",
+    "x86",
 ]
 
 _KNOWN = ("mlir", "torch_mlir")

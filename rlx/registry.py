@@ -52,6 +52,7 @@ _PASSES = {
     "rlx-quantize-weights": "rlx.passes.quantize_weights:QuantizeWeights",
     "rlx-bf16-as-i16": "rlx.passes.bf16_as_i16:Bf16AsI16",
     "rlx-expand-math": "rlx.passes.expand_math:ExpandMath",
+    "rlx-simulate-x86": "rlx.passes.simulate_x86:SimulateX86",
     "rlx-expand-copies": "rlx.passes.expand_copies:ExpandCopies",
     "rlx-export": "rlx.passes.export:Export",
     "rlx-outline-kernels": "rlx.passes.outline_kernels:OutlineKernels",
