@@ -3,16 +3,24 @@
 MLIR reports through handlers attached to a context. The Python bindings can emit errors only, and
 those without notes, so what rlx's passes report travels beside them, through :func:`emit`.
 :func:`capture` collects both in order of emission.
+
+The bindings are imported when there is something to report, so that compiled code can be loaded
+without them.
 """
+
+from __future__ import annotations
 
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from rlx.host import ir
+from rlx import host
+
+if TYPE_CHECKING:
+    from rlx.host import ir
 
 __all__ = [
     "CompileError",
@@ -46,7 +54,7 @@ class Diagnostic:
     severity: str
     location: str
     message: str
-    notes: tuple["Diagnostic", ...] = ()
+    notes: tuple[Diagnostic, ...] = ()
     position: tuple[str, int, int] | None = None
 
     def __str__(self) -> str:
@@ -178,7 +186,7 @@ def capture(
 
 
 def _location(where: Where) -> ir.Location:
-    return where if isinstance(where, ir.Location) else where.location
+    return where if isinstance(where, host.ir.Location) else where.location
 
 
 def _diagnostic(severity: str, where: Where, message: str, notes: Sequence = ()) -> Diagnostic:

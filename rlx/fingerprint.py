@@ -35,6 +35,8 @@ def _own_files() -> list[Path]:
 
 
 def _plugin_files() -> list[Path]:
-    targets = [*registry.op_modules(), *registry.targets()]
-    specs = [importlib.util.find_spec(target.partition(":")[0]) for target in targets]
+    modules = {name.partition(":")[0] for name in (*registry.op_modules(), *registry.targets())}
+    specs = [
+        importlib.util.find_spec(module) for module in modules if not module.startswith("rlx.")
+    ]
     return [Path(spec.origin) for spec in specs if spec is not None and spec.origin]

@@ -72,7 +72,7 @@ _PASSES = {
 
 _PIPELINES: dict[str, str] = {
     "rlx-fuse": "rlx.passes.pipelines:Fuse",
-    "rlx-cpu": "rlx.targets.cpu:CpuPipeline",
+    "rlx-cpu": "rlx.targets.pipelines:CpuPipeline",
 }
 
 

@@ -4,10 +4,12 @@ import abc
 import difflib
 import importlib
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rlx import options
-from rlx.host import ir
+
+if TYPE_CHECKING:
+    from rlx.host import ir
 
 __all__ = ["Stage", "Target", "TargetError", "get"]
 
@@ -33,7 +35,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class Target(abc.ABC):
-    """A machine to compile for. Its fields are its options."""
+    """A machine to compile for. Its fields are its options.
+
+    Modules of targets import the bindings only where they make code: the key of the cache is
+    computed without them.
+    """
 
     name: ClassVar[str] = ""
 
@@ -46,7 +52,7 @@ class Target(abc.ABC):
         """What distinguishes the machine that the code will run on."""
 
     @abc.abstractmethod
-    def object_code(self, module: ir.Module, function: str) -> bytes:
+    def object_code(self, module: "ir.Module", function: str) -> bytes:
         """Machine code for a module that has passed all stages, with ``function`` as its entry."""
 
     @property

@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from rlx.host import ir
 from rlx.options import option
-from rlx.passes.base import Pipeline
 from rlx.schedules.cpu import isa as isas
-from rlx.targets import codegen
 from rlx.targets.base import Stage, Target, TargetError
 
-__all__ = ["CpuPipeline", "CpuTarget", "host_features"]
+if TYPE_CHECKING:
+    from rlx.host import ir
+
+__all__ = ["CpuTarget", "host_features"]
 
 _FUSED = "rlx-fuse"
 
@@ -137,18 +137,10 @@ class CpuTarget(Target):
             ),
         )
 
-    def object_code(self, module: ir.Module, function: str) -> bytes:
+    def object_code(self, module: "ir.Module", function: str) -> bytes:
+        from rlx.targets import codegen
+
         return codegen.object_code(module, function, int(self.opt_level))
 
     def machine(self) -> str:
         return f"{_host()[0]} {' '.join(sorted(host_features()))}"
-
-
-@dataclass(frozen=True)
-class CpuPipeline(Pipeline):
-    """The way from rlx ops to the LLVM dialect, for the CPU of this machine."""
-
-    name = "rlx-cpu"
-
-    def text(self) -> str:
-        return ",".join(stage.pipeline for stage in CpuTarget().stages() if stage.pipeline)

@@ -1,11 +1,14 @@
 """A target whose code multiplies with quantized weights."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from rlx import options
-from rlx.host import ir
 from rlx.options import option
 from rlx.targets.base import Stage, Target, TargetError
+
+if TYPE_CHECKING:
+    from rlx.host import ir
 
 __all__ = ["quantized"]
 
@@ -41,7 +44,7 @@ class _Quantized(Target):
     def machine(self) -> str:
         return self.inner.machine()
 
-    def object_code(self, module: ir.Module, function: str) -> bytes:
+    def object_code(self, module: "ir.Module", function: str) -> bytes:
         return self.inner.object_code(module, function)
 
     @property

@@ -10,6 +10,7 @@ import pytest
 
 import rlx
 from rlx import compiler
+from rlx.host import ir
 from rlx.runtime.cache import DiskCache, MemoryCache, default_folder
 
 TEXT = """
@@ -101,11 +102,52 @@ def test_versions_are_part_of_the_key(tmp_path, monkeypatch):
     assert compiles(cache=tmp_path)
 
 
-def test_locations_and_names_of_values_do_not_matter(tmp_path):
+def test_locations_and_names_of_values_of_a_module_do_not_matter(tmp_path):
+    def module(text):
+        with ir.Context() as context:
+            rlx.load_dialects(context)
+            return ir.Module.parse(text)
+
+    other = TEXT.replace("%0", "%sum").replace("\n  return", "\n\n  return")
+    assert compiles(module(TEXT), cache=tmp_path)
+    assert not compiles(module(other), cache=tmp_path)
+
+
+def test_text_is_taken_as_it_is(tmp_path):
+    """Nothing parses it before it is looked up."""
     assert compiles(cache=tmp_path)
-    assert not compiles(
-        TEXT.replace("%0", "%sum").replace("\n  return", "\n\n  return"), cache=tmp_path
-    )
+    (tmp_path / "text.mlir").write_text(TEXT)
+    assert not compiles(tmp_path / "text.mlir", cache=tmp_path)
+    assert compiles(TEXT.replace("%0", "%sum"), cache=tmp_path)
+
+
+def test_the_entry_is_part_of_the_key(tmp_path):
+    text = TEXT + TEXT.replace("@main", "@other").replace("arith.addf %x, %x", "arith.negf %x")
+    assert compiles(text, cache=tmp_path)
+    other = rlx.compile(text, cache=tmp_path, entry="other")
+    assert other(X).tolist() == [-1, -2, -3]
+    assert "llvm" in other.timings
+
+
+SECOND_START = """
+import sys
+import rlx
+import numpy as np
+compiled = rlx.compile({text!r}, cache={folder!r})
+assert compiled(np.ones(3, np.float32)).tolist() == [2, 2, 2]
+assert list(compiled.timings) == ["read", "cache"], compiled.timings
+heavy = ("rlx.lowering", "rlx.pipeline", "rlx.passes", "rlx.dialects", "mlir.ir", "torch_mlir.ir")
+print([name for name in heavy if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize("target", ["cpu", "cpu{kernels=none}"])
+def test_a_second_start_needs_neither_bindings_nor_passes(tmp_path, target):
+    assert compiles(cache=tmp_path, target=target)
+    script = SECOND_START.format(text=TEXT, folder=str(tmp_path))
+    script = script.replace("cache=", f"target={target!r}, cache=")
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert run.stdout == "[]\n", run.stderr
 
 
 def _damage(file, how):
