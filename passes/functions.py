@@ -11,6 +11,7 @@ __all__ = [
     "PARAM",
     "PARTS",
     "PARTS_AXIS",
+    "TILING",
     "attributes_of",
     "functions",
     "is_public",
@@ -21,7 +22,10 @@ __all__ = [
 Attributes: TypeAlias = dict[str, ir.Attribute]
 
 NAME, PARAM, PARTS, PARTS_AXIS = "rlx.name", "rlx.param", "rlx.parts", "rlx.parts_axis"
-"""Attributes of arguments: what a parameter is called, and which parts it is packed from."""
+TILING = "rlx.tiling"
+"""Attributes of arguments: what a parameter is called, which parts it is packed from, and the tiles
+that it is cut into. The latter is a dictionary of `shape`, that of the array before it is cut, and
+of what `linalg.pack` knows as `inner_dims_pos`, `inner_tiles` and `outer_dims_perm`."""
 
 
 def functions(module: ir.Module | ir.Operation) -> list[func.FuncOp]:

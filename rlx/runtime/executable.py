@@ -83,7 +83,7 @@ class Executable:
             if not spec.param:
                 continue
             if spec.name in parameters:
-                bound[number] = as_array(spec, parameters[spec.name])
+                bound[number] = _as_it_is(spec, parameters[spec.name])
             elif spec.parts and all(part in parameters for part in spec.parts):
                 parts = [parameters[part] for part in spec.parts]
                 if spec.quantized:
@@ -92,7 +92,7 @@ class Executable:
                     if made not in quantized:
                         quantized[made] = _quantize(spec, parts)
                     found = quantized[made][0 if spec.quantized == "int8" else 1]
-                    bound[number] = as_array(spec, found)
+                    bound[number] = _as_it_is(spec, found)
                 else:
                     bound[number] = _pack(spec, parts)
             elif number not in bound:
@@ -154,7 +154,7 @@ class Executable:
         if len(values) < len(free):
             missing = [str(specs[number]) for number in free if number not in values]
             raise ArgumentError(f"'{self.program.entry}': missing arguments: {', '.join(missing)}")
-        return {number: as_array(specs[number], value) for number, value in values.items()}
+        return {number: _laid_out(specs[number], value) for number, value in values.items()}
 
     def _check_overlap(self, arrays: dict[int, np.ndarray], bound: list[Span]) -> None:
         """What is updated in place must not be visible through another argument."""
@@ -168,11 +168,24 @@ class Executable:
             )
 
 
+def _laid_out(spec: Spec, value: Any) -> np.ndarray:
+    """An argument as compiled code wants it."""
+    array = as_array(spec, value)
+    return array if spec.tiling is None else spec.tiling.apply(array)
+
+
+def _as_it_is(spec: Spec, value: Any) -> np.ndarray:
+    """A parameter that is one of those that the caller has."""
+    if spec.tiling is None:
+        return as_array(spec, value)
+    how = "tiles", spec.dtype, spec.shape, spec.tiling
+    return derive(how, [value], lambda: (_laid_out(spec, value),))[0]
+
+
 def _pack(spec: Spec, values: list[Any]) -> np.ndarray:
     """One array from the parts of a packed parameter."""
-    return derive(("pack", spec.dtype, spec.parts_axis), values, lambda: (_packed(spec, values),))[
-        0
-    ]
+    how = "pack", spec.dtype, spec.parts_axis, spec.tiling
+    return derive(how, values, lambda: (_packed(spec, values),))[0]
 
 
 def _quantize(spec: Spec, parts: list[Any]) -> tuple[np.ndarray, ...]:
@@ -210,4 +223,4 @@ def _packed(spec: Spec, values: list[Any]) -> np.ndarray:
         raise ArgumentError(f"parameter '{spec.name}': cannot pack {parts}") from None
     for array in arrays:
         forget_pages(array)
-    return as_array(spec, packed)
+    return _laid_out(spec, packed)

@@ -53,7 +53,7 @@ class Frame:
                 pointers.append((at, place))
             else:
                 pointers.append((at, cell := take(1)))
-                pointers.append((cell, place := take(3 + 2 * len(spec.shape))))
+                pointers.append((cell, place := take(3 + 2 * spec.rank)))
             self._arguments.append(place)
             at += 1
         self._status = None
@@ -126,7 +126,7 @@ def _structure(results: list[Spec]) -> tuple[list[int], int]:
         align = size if spec.scalar else 8
         start = -(-end // align) * align
         offsets.append(start)
-        end = start + (size if spec.scalar else 8 * (3 + 2 * len(spec.shape)))
+        end = start + (size if spec.scalar else 8 * (3 + 2 * spec.rank))
     return offsets, -(-end // 8)
 
 

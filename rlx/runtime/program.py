@@ -4,6 +4,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rlx.runtime.tiles import Tiling
+
 __all__ = ["Program", "Spec"]
 
 
@@ -22,6 +24,7 @@ class Spec:
         quantized: ``"int8"`` or ``"int8-scales"`` for what :func:`rlx.runtime.quantize.quantize`
             makes of the parts, whose output channels lie along ``parts_axis``.
         group: how many elements share a scale; 0 for a whole channel.
+        tiling: how the array is laid out for the compiled code; None for as it is.
         writable: whether the function may write into the caller's array.
         alias: of a result, the number of the argument whose array it is after the call.
     """
@@ -35,6 +38,7 @@ class Spec:
     parts_axis: int = 0
     quantized: str = ""
     group: int = 0
+    tiling: Tiling | None = None
     writable: bool = False
     alias: int | None = None
 
@@ -46,12 +50,27 @@ class Spec:
         dims = "".join("?x" if dim is None else f"{dim}x" for dim in self.shape)
         return f"tensor<{dims}{self.dtype}>"
 
+    @property
+    def rank(self) -> int:
+        """How many axes compiled code sees."""
+        return len(self.shape) + (0 if self.tiling is None else len(self.tiling.inner_tiles))
+
     def __str__(self) -> str:
         return f"{self.name}: {self.type}"
 
     @staticmethod
     def from_json(fields: dict[str, Any]) -> "Spec":
-        return Spec(**{**fields, "shape": tuple(fields["shape"]), "parts": tuple(fields["parts"])})
+        tiling = fields["tiling"]
+        if tiling is not None:
+            tiling = Tiling(**{key: tuple(value) for key, value in tiling.items()})
+        return Spec(
+            **{
+                **fields,
+                "shape": tuple(fields["shape"]),
+                "parts": tuple(fields["parts"]),
+                "tiling": tiling,
+            }
+        )
 
 
 @dataclass(frozen=True)
