@@ -65,6 +65,7 @@ _PASSES = {
     "rlx-lower-asserts": "rlx.passes.lower_asserts:LowerAsserts",
     "rlx-cpu-select-kernels": "rlx.schedules.cpu.passes:SelectKernels",
     "rlx-cpu-emit-kernels": "rlx.schedules.cpu.passes:EmitKernels",
+    "rlx-cpu-parallel-to-openmp": "rlx.schedules.cpu.threads:ParallelToOpenmp",
     "rlx-cuda-select-kernels": "rlx.schedules.cuda.passes:SelectKernels",
     "rlx-cuda-emit-kernels": "rlx.schedules.cuda.passes:EmitKernels",
     "convert-rlx-to-linalg": "rlx.passes.convert_rlx_to_linalg:ConvertRlxToLinalg",

@@ -3,9 +3,12 @@
 import ctypes
 import ctypes.util
 import threading
+import warnings
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
+from rlx.runtime import openmp
 from rlx.runtime.elf import undefined_symbols
 from rlx.runtime.errors import LoadError
 
@@ -13,6 +16,7 @@ __all__ = ["Loaded", "free"]
 
 _lock = threading.Lock()
 _llvm: Any = None
+_openmp: set[str] = set()
 
 _libc = ctypes.CDLL(None)
 _libc.free.argtypes = [ctypes.c_void_p]
@@ -34,6 +38,36 @@ def _backend() -> Any:
     return _llvm
 
 
+def _add_openmp(needed: set[str]) -> None:
+    """Makes functions of OpenMP known to LLVM."""
+    new = needed - _openmp
+    if not new:
+        return
+    try:
+        found = openmp.addresses(new)
+    except openmp.OpenmpError as error:
+        if openmp.MAX_THREADS not in needed:
+            raise LoadError(f"the compiled code needs threads, but {error}") from None
+        # Code that asks for the number of threads does not touch the rest when there is but one.
+        warnings.warn(f"compiled code runs on one thread: {error}", RuntimeWarning, stacklevel=2)
+        for name in new:
+            _llvm.add_symbol(name, _one().get_function_address("one"))
+        return
+    for name, address in found.items():
+        _llvm.add_symbol(name, address)
+    _openmp.update(found)
+
+
+@cache
+def _one() -> Any:
+    """Code with a function that returns 1."""
+    machine = _llvm.Target.from_default_triple().create_target_machine(jit=True)
+    module = _llvm.parse_assembly("define i32 @one() { ret i32 1 }")
+    engine = _llvm.create_mcjit_compiler(module, machine)
+    engine.finalize_object()
+    return engine
+
+
 class Loaded:
     """An object file in memory, ready to run. Keep it alive as long as its functions.
 
@@ -50,6 +84,7 @@ class Loaded:
             llvm = _backend()
             # LLVM would end the process at the first one that it does not find.
             needed.discard("_GLOBAL_OFFSET_TABLE_")
+            _add_openmp({name for name in needed if openmp.is_openmp(name)})
             if absent := sorted(name for name in needed if not llvm.address_of_symbol(name)):
                 raise LoadError(f"the compiled code needs unknown functions: {', '.join(absent)}")
             try:

@@ -1,9 +1,11 @@
 """The LLVM dialect to machine code.
 
 LLVM ends the process when it meets what it cannot handle, so a module is looked at first: only ops
-of the LLVM dialect, and no external function but those of the C runtime and the math library.
+of the LLVM dialect, and no external function but those of the C runtime and the math library. There
+may be ops of the OpenMP dialect, but only what `rlx-cpu-parallel-to-openmp` makes.
 """
 
+import ctypes
 import tempfile
 from pathlib import Path
 
@@ -19,11 +21,19 @@ _MATH = """
 """
 
 EXTERNAL_FUNCTIONS = frozenset(
-    ["aligned_alloc", "free", "malloc", "memcpy", "memmove", "memset"]
+    ["aligned_alloc", "free", "malloc", "memcpy", "memmove", "memset", "omp_get_max_threads"]
     + [name + suffix for name in _MATH.split() for suffix in ("", "f")]
 )
 """What compiled code may call outside of itself."""
 
+
+_OPENMP_OPS = {f"omp.{name}" for name in ("loop_nest", "parallel", "terminator", "wsloop", "yield")}
+_OPENMP = """
+    __kmpc_fork_call __kmpc_for_static_fini __kmpc_for_static_init_8u __kmpc_global_thread_num
+    __kmpc_push_num_threads omp_get_max_threads
+"""
+
+_ANYWHERE = 1
 
 # LLVM reports errors in assembly to nobody.
 _REFUSED = {"llvm.inline_asm"}
@@ -47,6 +57,9 @@ def object_code(module: ir.Module, function: str, opt_level: int) -> bytes:
             engine = execution_engine.ExecutionEngine(
                 module, opt_level=opt_level, enable_object_dump=True, enable_pic=True
             )
+            for name in _OPENMP.split():
+                # The engine links what is never run here.
+                engine.raw_register_runtime(name, ctypes.c_void_p(_ANYWHERE))
             engine.raw_lookup(f"_mlir_ciface_{function}")
             engine.dump_to_object_file(str(path))
         except (RuntimeError, ir.MLIRError) as error:
@@ -58,14 +71,23 @@ def object_code(module: ir.Module, function: str, opt_level: int) -> bytes:
 
 def _check(module: ir.Module) -> None:
     found = []
-    scalable = "vector<[" in module.operation.get_asm(enable_debug_info=False)
+    scalable: dict[ir.Type, bool] = {}
+
+    def is_scalable(op: ir.Operation) -> bool:
+        """Whether ``op`` makes a vector whose size the machine knows only."""
+        values = [*op.results, *(a for r in op.regions for b in r.blocks for a in b.arguments)]
+        for type_ in (value.type for value in values):
+            if type_ not in scalable:
+                scalable[type_] = "vector<[" in str(type_)
+        return any(scalable[value.type] for value in values)
+
     for op in walk(module.operation):
         name = op.operation.name
         if name in _REFUSED:
             found.append(_error(op, f"'{name}' op is not supported on the CPU"))
-        elif scalable and _is_scalable(op.operation):
+        elif is_scalable(op.operation):
             found.append(_error(op, f"'{name}' op has vectors of unknown size"))
-        elif not name.startswith("llvm.") and name != "builtin.module":
+        elif not name.startswith("llvm.") and name not in _OPENMP_OPS | {"builtin.module"}:
             found.append(_error(op, f"'{name}' op has no lowering for the CPU"))
         elif name == "llvm.func" and len(op.operation.regions[0].blocks) == 0:
             symbol = ir.StringAttr(op.attributes["sym_name"]).value
@@ -76,10 +98,6 @@ def _check(module: ir.Module) -> None:
         casts = [e for e in found if "unrealized_conversion_cast" in e.message]
         found = [e for e in found if e not in casts] or casts
         raise CompileError("the module cannot be compiled for the CPU", tuple(found))
-
-
-def _is_scalable(op: ir.Operation) -> bool:
-    return any("vector<[" in str(value.type) for value in [*op.operands, *op.results])
 
 
 def _error(op: ir.OpView, message: str) -> Diagnostic:

@@ -68,6 +68,7 @@ _LLVM = (
     "fold-memref-alias-ops,"
     "expand-strided-metadata,"
     "lower-affine,"
+    "{parallel}"
     "convert-scf-to-cf,"
     "arith-emulate-unsupported-floats{{source-types=bf16,f16 target-type=f32}},"
     "math-extend-to-supported-types{{target-type=f32}},"
@@ -79,6 +80,7 @@ _LLVM = (
     "convert-math-to-libm,"
     "finalize-memref-to-llvm{{use-aligned-alloc=true}},"
     "convert-to-llvm,"
+    "{openmp}"
     "reconcile-unrealized-casts,"
     "{bf16}"
     "canonicalize,cse,"
@@ -109,7 +111,15 @@ class CpuTarget(Target):
         "host", "instruction set of kernels for heavy ops; none: everything takes the plain path"
     )
 
+    threads: int = option(
+        0,
+        "how many threads to use; 0 for all cores that the process may use, or as many as "
+        "OMP_NUM_THREADS says, found out at run time",
+    )
+
     def stages(self) -> tuple[Stage, ...]:
+        if self.threads < 0:
+            raise TargetError(f"threads: expected at least 0, but found {self.threads}")
         features = host_features()
         native_bf16 = "avx512bf16" in features
         # LLVM would use half of the registers, with an eye on the clock of older machines.
@@ -121,7 +131,10 @@ class CpuTarget(Target):
                 raise TargetError(
                     f"kernels={isa}: this machine has no {', '.join(sorted(lacking))}"
                 )
-            select, emit = f"rlx-cpu-select-kernels{{isa={isa}}},", "rlx-cpu-emit-kernels,"
+            select = f"rlx-cpu-select-kernels{{isa={isa}}},"
+            emit = f"rlx-cpu-emit-kernels{{threads={self.threads}}},"
+        # One thread means code without any trace of OpenMP.
+        threaded = isa != "none" and self.threads != 1
         return (
             Stage("rlx", ""),
             Stage("fused", _FUSED),
@@ -133,6 +146,8 @@ class CpuTarget(Target):
                     bf16="" if native_bf16 else "rlx-bf16-as-i16,",
                     expand_bf16=str(not native_bf16).lower(),
                     vector_width=vector_width,
+                    parallel="rlx-cpu-parallel-to-openmp," if threaded else "",
+                    openmp="convert-openmp-to-llvm," if threaded else "",
                 ),
             ),
         )

@@ -63,8 +63,14 @@ class EmitKernels(Pass):
     name = "rlx-cpu-emit-kernels"
     anchor = "builtin.module"
 
+    threads: int = option(
+        1, "how many threads a kernel may use; 0 for what OpenMP says at run time"
+    )
+
     def run(self, op: ir.Operation) -> None:
-        kernels = Kernels(op)
+        if self.threads < 0:
+            raise PassFailure(op, f"expected a number of threads, but found {self.threads}")
+        kernels = Kernels(op, self.threads)
         for target in walk(op):
             if not isinstance(target, RlxOp) or KERNEL not in target.attributes:
                 continue
