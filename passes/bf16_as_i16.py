@@ -26,13 +26,23 @@ class Bf16AsI16(Pass):
     name = "rlx-bf16-as-i16"
 
     def run(self, op: ir.Operation) -> None:
-        replaced: dict[ir.Type, ir.Type] = {}
+        types: dict[ir.Type, ir.Type] = {}
+        attributes: dict[ir.Attribute, ir.Attribute] = {}
 
         def retype(value: ir.Value) -> None:
-            if value.type not in replaced:
-                replaced[value.type] = _without_bf16(value.type)
-            if replaced[value.type] != value.type:
-                value.set_type(replaced[value.type])
+            old = value.type
+            if old not in types:
+                types[old] = _without_bf16(old)
+            if types[old] != old:
+                value.set_type(types[old])
+
+        def convert(holder: ir.Operation) -> None:
+            for name in list(holder.attributes):
+                old = holder.attributes[name]
+                if old not in attributes:
+                    attributes[old] = _converted(old)
+                if attributes[old] != old:
+                    holder.attributes[name] = attributes[old]
 
         for target in (view.operation for view in walk(op)):
             for argument in (a for r in target.regions for b in r.blocks for a in b.arguments):
@@ -44,8 +54,7 @@ class Bf16AsI16(Pass):
                 retype(result)
             # Data stays as it is: pointers to it have no type.
             if target.name != "llvm.mlir.global":
-                for name in list(target.attributes):
-                    target.attributes[name] = _converted(target.attributes[name])
+                convert(target)
 
 
 def _without_bf16(type_: ir.Type) -> ir.Type:

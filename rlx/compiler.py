@@ -37,6 +37,7 @@ def compile(
     *,
     weights: Any = None,
     quantize: str | None = None,
+    threads: int | None = None,
     cache: bool | str | Path | DiskCache = True,
     instrumentation: Instrumentation | None = None,
     dump: str | Path | None = None,
@@ -54,6 +55,8 @@ def compile(
         quantize: ``"int8"`` stores the matrices that activations are multiplied with as 8-bit
             integers with a scale per output channel; ``"int8{group=64}"`` with one per 64 elements
             in a row. Tables that are looked up in stay as they are. See `rlx-quantize-weights`.
+        threads: how many threads to use, in place of what the target says; 0 for all cores that the
+            process may use, or as many as ``OMP_NUM_THREADS`` says, found out at run time.
         cache: whether to keep compiled code in memory and on disk, or where on disk.
         instrumentation: callbacks around every pass; with it nothing is taken from the cache.
         dump: a folder to write the IR after each stage to, as ``0_rlx.mlir`` and so on.
@@ -64,7 +67,7 @@ def compile(
         TargetError: the target is unknown, or the kind of quantization is.
         TypeError: the source is none of the above.
     """
-    chosen = targets.quantized(targets.get(target), quantize)
+    chosen = targets.quantized(targets.threaded(targets.get(target), threads), quantize)
     steps = Steps(progress)
     opened = open_source(source, weights, steps)
     disk = _disk(cache)
@@ -75,6 +78,7 @@ def compile(
         found = _lookup(key, disk) if instrumentation is None and dump is None else None
         if found is not None:
             return _finish(Executable(*found), opened, steps)
+    steps.begin("import")
     from rlx import lowering
 
     program = lowering.build(opened, chosen, entry, steps, instrumentation, dump)
@@ -98,6 +102,7 @@ def lower(
     *,
     weights: Any = None,
     quantize: str | None = None,
+    threads: int | None = None,
     instrumentation: Instrumentation | None = None,
 ) -> ir.Module:
     """The IR of ``source`` after a stage of the target's list, such as ``"linalg"``.
@@ -106,7 +111,7 @@ def lower(
     """
     from rlx import lowering
 
-    chosen = targets.quantized(targets.get(target), quantize)
+    chosen = targets.quantized(targets.threaded(targets.get(target), threads), quantize)
     names = [known.name for known in chosen.stages()]
     if stage not in names:
         raise targets.TargetError(

@@ -136,10 +136,23 @@ class _Way:
             stage = stages[number]
             self.steps.begin(stage.name)
             if stage.pipeline:
-                run_pipeline(self.module, stage.pipeline, self.instrumentation)
+                # Verifying after every pass takes longer than many passes do.
+                hooks = self.instrumentation or Instrumentation(verify_each=False)
+                run_pipeline(self.module, stage.pipeline, hooks)
+                _verify(self.module, stage.name)
             if self.dump is not None:
                 Path(self.dump).mkdir(parents=True, exist_ok=True)
                 Path(self.dump, f"{number}_{stage.name}.mlir").write_text(f"{self.module}\n")
+
+
+def _verify(module: ir.Module, stage: str) -> None:
+    with capture(module.context) as found:
+        try:
+            module.operation.verify()
+        except ir.MLIRError as error:
+            found.add_mlir_error(error)
+            message = f"the IR after stage '{stage}' is not valid"
+            raise CompileError(message, tuple(found.entries)) from None
 
 
 def _find(module: ir.Module, name: str) -> func.FuncOp:

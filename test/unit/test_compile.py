@@ -822,7 +822,7 @@ def test_dump_progress_and_timings(tmp_path):
     names = sorted(path.name for path in (tmp_path / "ir").iterdir())
     assert names == [f"{number}_{stage}.mlir" for number, stage in enumerate(stages)]
     assert "llvm.func" in (tmp_path / "ir" / "4_llvm.mlir").read_text()
-    assert steps == ["read", "parse", *stages, "object", "load"]
+    assert steps == ["read", "import", "parse", *stages, "object", "load"]
     assert list(compiled.timings) == steps
     assert all(seconds >= 0 for seconds in compiled.timings.values())
 
