@@ -64,16 +64,21 @@ _PASSES = {
     "rlx-fuse-elementwise": "rlx.passes.fuse_elementwise:FuseElementwise",
     "rlx-lower-asserts": "rlx.passes.lower_asserts:LowerAsserts",
     "rlx-cpu-select-kernels": "rlx.schedules.cpu.passes:SelectKernels",
+    "rlx-cpu-pack-weights": "rlx.schedules.cpu.pack_weights:PackWeights",
     "rlx-cpu-emit-kernels": "rlx.schedules.cpu.passes:EmitKernels",
     "rlx-cpu-parallel-to-openmp": "rlx.schedules.cpu.threads:ParallelToOpenmp",
     "rlx-cuda-select-kernels": "rlx.schedules.cuda.passes:SelectKernels",
     "rlx-cuda-emit-kernels": "rlx.schedules.cuda.passes:EmitKernels",
+    "rlx-cuda-outline": "rlx.schedules.cuda.outline:Outline",
+    "rlx-cuda-flatten-arguments": "rlx.schedules.cuda.flatten:FlattenArguments",
+    "rlx-cuda-intrinsics": "rlx.schedules.cuda.intrinsics:Intrinsics",
     "convert-rlx-to-linalg": "rlx.passes.convert_rlx_to_linalg:ConvertRlxToLinalg",
 }
 
 _PIPELINES: dict[str, str] = {
     "rlx-fuse": "rlx.passes.pipelines:Fuse",
     "rlx-cpu": "rlx.targets.pipelines:CpuPipeline",
+    "rlx-cuda": "rlx.targets.pipelines:CudaPipeline",
 }
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Stage", "Target", "TargetError", "get"]
 
-_TARGETS = {"cpu": "rlx.targets.cpu:CpuTarget"}
+_TARGETS = {"cpu": "rlx.targets.cpu:CpuTarget", "cuda": "rlx.targets.cuda:CudaTarget"}
 
 
 class TargetError(ValueError):
@@ -42,6 +42,8 @@ class Target(abc.ABC):
     """
 
     name: ClassVar[str] = ""
+    positional: ClassVar[str] = ""
+    """The option that the text after a colon stands for, as in ``"cuda:sm_90a"``."""
 
     @abc.abstractmethod
     def stages(self) -> tuple[Stage, ...]:
@@ -63,14 +65,18 @@ class Target(abc.ABC):
 
 
 def get(target: str | Target) -> Target:
-    """A target from text such as ``"cpu"`` or ``"cpu{opt-level=2}"``.
+    """A target from text such as ``"cpu"``, ``"cpu{opt-level=2}"`` or ``"cuda:sm_90a"``.
+
+    What follows a colon is the value of the target's main option: the instruction set of kernels on
+    a CPU (``"cpu:avx2"``), the architecture of a GPU.
 
     Raises:
         TargetError: the name or an option is unknown.
     """
     if isinstance(target, Target):
         return target
-    name, brace, text = target.partition("{")
+    head, brace, text = target.partition("{")
+    name, colon, main = head.partition(":")
     if name not in _TARGETS:
         near = difflib.get_close_matches(name, _TARGETS, 1)
         hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(_TARGETS))}"
@@ -79,7 +85,10 @@ def get(target: str | Target) -> Target:
         raise TargetError(f"target '{target}': '{{' is never closed")
     module, _, attribute = _TARGETS[name].partition(":")
     cls = getattr(importlib.import_module(module), attribute)
+    text = text.removesuffix("}")
+    if colon:
+        text = f"{cls.positional}={main} {text}".strip()
     try:
-        return options.parse(cls, text.removesuffix("}"), name)
+        return options.parse(cls, text, name)
     except options.OptionError as error:
         raise TargetError(str(error)) from None

@@ -105,6 +105,7 @@ class CpuTarget(Target):
     """Code for the CPU of this machine, with all of its instruction set extensions."""
 
     name = "cpu"
+    positional = "kernels"
 
     opt_level: Literal["0", "1", "2", "3"] = option("3", "LLVM's optimisation level")
     kernels: Literal["host", "avx512", "avx2", "none"] = option(
@@ -131,7 +132,7 @@ class CpuTarget(Target):
                 raise TargetError(
                     f"kernels={isa}: this machine has no {', '.join(sorted(lacking))}"
                 )
-            select = f"rlx-cpu-select-kernels{{isa={isa}}},"
+            select = f"rlx-cpu-select-kernels{{isa={isa}}},rlx-cpu-pack-weights,"
             emit = f"rlx-cpu-emit-kernels{{threads={self.threads}}},"
         # One thread means code without any trace of OpenMP.
         threaded = isa != "none" and self.threads != 1

@@ -2,10 +2,17 @@
 
 from dataclasses import dataclass
 
+from rlx.options import option
 from rlx.passes.base import Pipeline
+from rlx.targets.base import Target
 from rlx.targets.cpu import CpuTarget
+from rlx.targets.cuda import CudaTarget
 
-__all__ = ["CpuPipeline"]
+__all__ = ["CpuPipeline", "CudaPipeline"]
+
+
+def _text(target: Target) -> str:
+    return ",".join(stage.pipeline for stage in target.stages() if stage.pipeline)
 
 
 @dataclass(frozen=True)
@@ -15,4 +22,16 @@ class CpuPipeline(Pipeline):
     name = "rlx-cpu"
 
     def text(self) -> str:
-        return ",".join(stage.pipeline for stage in CpuTarget().stages() if stage.pipeline)
+        return _text(CpuTarget())
+
+
+@dataclass(frozen=True)
+class CudaPipeline(Pipeline):
+    """The way from rlx ops to launches, and to kernels in the LLVM dialect, for NVIDIA GPUs."""
+
+    name = "rlx-cuda"
+
+    arch: str = option("sm_80", "architecture: sm_80, sm_86, sm_89, sm_90a or newer")
+
+    def text(self) -> str:
+        return _text(CudaTarget(self.arch))

@@ -40,8 +40,8 @@ class SelectKernels(Pass):
 
     def run(self, op: ir.Operation) -> None:
         arch = _arch(op, self.arch)
-        for target in walk(op, *STRATEGIES):
-            if KERNEL not in target.attributes:
+        for target in walk(op):
+            if type(target) in STRATEGIES and KERNEL not in target.attributes:
                 _select(target, arch)
 
 

@@ -1,0 +1,144 @@
+"""`rlx-cuda-flatten-arguments`: kernels that take pointers and numbers."""
+
+from dataclasses import dataclass
+
+from rlx.dialects.types import DYNAMIC
+from rlx.host import arith, ir, memref
+from rlx.passes.base import Pass, walk
+
+__all__ = ["TENSOR_MAPS", "FlattenArguments", "dynamic_parts"]
+
+TENSOR_MAPS = "rlx.tensor_maps"
+"""Function attribute: the numbers of the arguments that are TMA descriptors."""
+
+ALIGNMENT = 16
+
+
+@dataclass(frozen=True)
+class FlattenArguments(Pass):
+    """Replaces each buffer that a kernel takes by a pointer and the sizes and strides not static.
+
+    In this order: the pointer, the dynamic sizes, the dynamic strides. The pointer leads to the
+    buffer's first element where the type has a dynamic offset, and to the first element of what the
+    buffer is a part of where the offset is static.
+    """
+
+    name = "rlx-cuda-flatten-arguments"
+    anchor = "gpu.module"
+
+    def run(self, op: ir.Operation) -> None:
+        for function in walk(op, "gpu.func"):
+            if "gpu.kernel" in function.operation.attributes:
+                _flatten(function.operation)
+
+
+def dynamic_parts(type_: ir.MemRefType) -> tuple[list[int], list[int]]:
+    """The axes whose sizes, and whose strides, a kernel is passed as numbers."""
+    marker = ir.ShapedType.get_dynamic_stride_or_offset()
+    strides, _ = type_.get_strides_and_offset()
+    if _is_identity(type_):
+        strides = [0] * type_.rank
+    return (
+        [axis for axis in range(type_.rank) if type_.is_dynamic_dim(axis)],
+        [axis for axis, stride in enumerate(strides) if stride == marker],
+    )
+
+
+def has_dynamic_offset(type_: ir.MemRefType) -> bool:
+    _, offset = type_.get_strides_and_offset()
+    return offset == ir.ShapedType.get_dynamic_stride_or_offset()
+
+
+def _is_identity(type_: ir.MemRefType) -> bool:
+    return type_.affine_map == ir.AffineMap.get_identity(type_.rank, type_.context)
+
+
+def _flatten(function: ir.Operation) -> None:
+    block = function.regions[0].blocks[0]
+    before = list(block.arguments)
+    types: list[ir.Type] = []
+    attributes: list[dict[str, ir.Attribute]] = []
+    maps: list[int] = []
+    with function.context, function.location, ir.InsertionPoint.at_block_begin(block):
+        index = ir.IndexType.get()
+        i64 = ir.IntegerType.get_signless(64)
+
+        def take(type_: ir.Type, **fields: ir.Attribute) -> ir.Value:
+            types.append(type_)
+            attributes.append({name.replace("_", "."): value for name, value in fields.items()})
+            return block.add_argument(type_, function.location)
+
+        for argument in before:
+            type_ = argument.type
+            if not isinstance(type_, ir.MemRefType):
+                if str(type_).startswith("!nvgpu.tensormap"):
+                    maps.append(len(types))
+                argument.replace_all_uses_with(take(type_))
+                continue
+            space = [type_.memory_space] if type_.memory_space is not None else []
+            bare = ir.MemRefType.get([1], type_.element_type, None, *space)
+            aligned = (
+                {}
+                if has_dynamic_offset(type_)
+                else {"llvm_align": ir.IntegerAttr.get(i64, ALIGNMENT)}
+            )
+            pointer = take(bare, **aligned)
+            sizes, strides = dynamic_parts(type_)
+            size = {axis: take(index) for axis in sizes}
+            stride = {axis: take(index) for axis in strides}
+            argument.replace_all_uses_with(_rebuild(type_, pointer, size, stride))
+        for number in reversed(range(len(before))):
+            block.erase_argument(number)
+        function.attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(types, []))
+        function.attributes["arg_attrs"] = ir.ArrayAttr.get(
+            [ir.DictAttr.get(fields) for fields in attributes]
+        )
+        if maps:
+            function.attributes[TENSOR_MAPS] = ir.DenseI32ArrayAttr.get(maps)
+
+
+def _rebuild(
+    type_: ir.MemRefType, pointer: ir.Value, size: dict[int, ir.Value], stride: dict[int, ir.Value]
+) -> ir.Value:
+    """The buffer, of its pointer and what is not static."""
+    strides, offset = type_.get_strides_and_offset()
+    if _is_identity(type_):
+        stride, strides = _row_major(type_, size)
+    offsets = []
+    if has_dynamic_offset(type_):
+        offsets, offset = [arith.constant(ir.IndexType.get(), 0)], DYNAMIC
+    return memref.reinterpret_cast(
+        type_,
+        pointer,
+        offsets,
+        [size[axis] for axis in sorted(size)],
+        [stride[axis] for axis in sorted(stride)],
+        [offset],
+        list(type_.shape),
+        strides,
+    )
+
+
+def _row_major(
+    type_: ir.MemRefType, size: dict[int, ir.Value]
+) -> tuple[dict[int, ir.Value], list[int]]:
+    """Strides of a contiguous buffer: the dynamic ones, and all with a marker for those."""
+    dynamic: dict[int, ir.Value] = {}
+    strides = [1] * type_.rank
+    static, value = 1, None
+    for axis in reversed(range(type_.rank)):
+        if value is None:
+            strides[axis] = static
+        else:
+            strides[axis], dynamic[axis] = DYNAMIC, value
+        if type_.is_dynamic_dim(axis):
+            factor = size[axis]
+        else:
+            factor = arith.constant(ir.IndexType.get(), type_.shape[axis])
+        if value is not None:
+            value = arith.muli(value, factor)
+        elif type_.is_dynamic_dim(axis):
+            value = arith.muli(factor, arith.constant(ir.IndexType.get(), static))
+        else:
+            static *= type_.shape[axis]
+    return dynamic, strides

@@ -1,0 +1,378 @@
+"""`rlx-cuda-outline`: everything that computes becomes a kernel."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from rlx.diagnostics import PassFailure
+from rlx.host import arith, func, gpu, ir, linalg, memref, scf
+from rlx.passes.base import Pass
+from rlx.passes.clone import all_ops, clone
+from rlx.passes.functions import attributes_of, functions, is_public, set_attributes
+from rlx.passes.lower_asserts import MESSAGES, STATUS
+from rlx.schedules.cuda import plain
+from rlx.schedules.cuda.kernels import CONTAINER, Kernels
+
+__all__ = ["Outline"]
+
+_HOST = ("arith.", "math.", "memref.", "gpu.")
+_STATUS_TYPE = "memref<1xi64>"
+
+
+@dataclass(frozen=True)
+class Outline(Pass):
+    """Makes kernels of what computes on buffers, and leaves arithmetic on sizes and launches.
+
+    Every `linalg.generic`, copy, load and store of the public functions becomes a kernel, equal
+    ones the same; what a load brings is a buffer that later kernels read. A check of sizes stays a
+    `cf.assert`; a check of what only the device knows becomes a kernel that writes its number to a
+    status, an argument that is added. Runs on buffers; private functions must be inlined before.
+    """
+
+    name = "rlx-cuda-outline"
+    anchor = "builtin.module"
+
+    def run(self, op: ir.Operation) -> None:
+        outliner = _Outliner(op)
+        for function in functions(op):
+            if not function.is_external and is_public(function):
+                outliner.function(function)
+        if outliner.messages:
+            texts = ir.ArrayAttr.get([ir.StringAttr.get(m, op.context) for m in outliner.messages])
+            op.attributes[MESSAGES] = texts
+
+
+Emit = Callable[[plain.Mapping], None]
+
+
+class _Outliner:
+    def __init__(self, module: ir.Operation):
+        self.module = module
+        self.kernels = Kernels(module)
+        self.texts: dict[str, str] = {}
+        self.messages: list[str] = []
+        self.on_device: set[ir.Value] = set()
+        self.status: ir.Value | None = None
+        self.initial: dict[ir.Operation, ir.Attribute] = {}
+
+    def function(self, function: func.FuncOp) -> None:
+        (block,) = _only_block(function)
+        self.on_device, self.status = set(), None
+        self.initial = _fold_fills(block)
+        for op in [inner.operation for inner in block.operations]:
+            with op.location, ir.InsertionPoint(op):
+                self.op(op, function)
+
+    def op(self, op: ir.Operation, function: func.FuncOp) -> None:
+        if op.name == "linalg.generic" and not op.results:
+            self.generic(op)
+        elif op.name == "memref.copy":
+            self.copy(*op.operands)
+            op.erase()
+        elif op.name == "memref.load":
+            self.load(op)
+        elif op.name == "memref.store":
+            self.single("store", [op])
+            op.erase()
+        elif op.name == "cf.assert":
+            if op.operands[0] in self.on_device:
+                self.check(op, function)
+        elif op.name == "func.return":
+            self.results(op, function)
+        elif any(value in self.on_device for value in op.operands):
+            if not op.name.startswith(("arith.", "math.", "memref.reinterpret_cast")):
+                raise PassFailure(op, "takes a value that only the device knows")
+            self.on_device.update(op.results)
+        elif not op.name.startswith(_HOST) or any(region.blocks for region in op.regions):
+            raise PassFailure(op, "has no lowering to a GPU outside of a kernel")
+
+    # -- kinds of kernels
+
+    def generic(self, op: ir.Operation) -> None:
+        loops, initial = plain.analyse(op), self.initial.get(op)
+        if not loops.parallel:
+            kind = "reduce_all"
+        else:
+            kind = "reduce" if loops.reduction else "elementwise"
+        self.kernel(
+            kind,
+            [op],
+            lambda mapping: plain.emit_body(op, loops, mapping, initial),
+            plain.blocks(loops, op.operands),
+            plain.THREADS,
+        )
+        op.erase()
+
+    def copy(self, source: ir.Value, target: ir.Value) -> None:
+        """A kernel that copies a buffer to another."""
+        rank = source.type.rank
+        identity = ir.AffineMapAttr.get(ir.AffineMap.get_identity(rank))
+        parallel = ir.Attribute.parse("#linalg.iterator_type<parallel>")
+        op = linalg.GenericOp(
+            [],
+            [source],
+            [target],
+            ir.ArrayAttr.get([identity] * 2),
+            ir.ArrayAttr.get([parallel] * rank),
+        )
+        elements = [source.type.element_type, target.type.element_type]
+        body = op.regions[0].blocks.append(*elements)
+        with ir.InsertionPoint(body):
+            linalg.YieldOp([body.arguments[0]])
+        self.generic(op.operation)
+
+    def load(self, op: ir.Operation) -> None:
+        """Keeps a loaded element in a buffer of its own, from which kernels take it."""
+        element = op.results[0].type
+        slot = memref.alloc(ir.MemRefType.get([], element), [], [])
+
+        def emit(mapping: plain.Mapping) -> None:
+            memref.store(clone(op, mapping).results[0], mapping[slot], [])
+
+        self.kernel("load", [op], emit, plain.index(1), 1, also=[slot])
+        value = memref.load(slot, [])
+        self.on_device.add(value)
+        op.results[0].replace_all_uses_with(value)
+        op.erase()
+
+    def single(self, name: str, ops: list[ir.Operation]) -> None:
+        """A kernel of one thread that runs ``ops``."""
+
+        def emit(mapping: plain.Mapping) -> None:
+            for op in ops:
+                clone(op, mapping)
+
+        self.kernel(name, ops, emit, plain.index(1), 1)
+
+    def check(self, op: ir.Operation, function: func.FuncOp) -> None:
+        """A kernel that writes the number of a check that failed, unless one did before."""
+        text = ir.StringAttr(op.attributes["msg"]).value
+        if text not in self.messages:
+            self.messages.append(text)
+        number = self.messages.index(text) + 1
+        if self.status is None:
+            self.status = _add_status(function)
+        condition, status = op.operands[0], self.status
+        i64 = ir.IntegerType.get_signless(64)
+
+        def emit(mapping: plain.Mapping) -> None:
+            zero = plain.index(0)
+            before = memref.load(mapping[status], [zero])
+            fresh = arith.cmpi(arith.CmpIPredicate.eq, before, arith.constant(i64, 0))
+            true = arith.constant(ir.IntegerType.get_signless(1), 1)
+            failed = arith.andi(arith.xori(mapping[condition], true), fresh)
+            branch = scf.IfOp(failed)
+            with ir.InsertionPoint(branch.then_block):
+                memref.store(arith.constant(i64, number), mapping[status], [zero])
+                scf.yield_([])
+
+        self.kernel("check", [], emit, plain.index(1), 1, also=[condition, status])
+        op.erase()
+
+    def results(self, end: ir.Operation, function: func.FuncOp) -> None:
+        """Makes every result a buffer of its own."""
+        seen: set[ir.Value] = set()
+        for at, value in enumerate(end.operands):
+            if not isinstance(value.type, ir.MemRefType):
+                if value in self.on_device or not isinstance(value.type, ir.IndexType):
+                    raise PassFailure(end, f"cannot return a scalar of type {value.type}")
+                continue
+            root = _root(value)
+            if root is not None and root not in seen:
+                seen.add(root)
+                continue
+            sizes = [
+                memref.DimOp(value, plain.index(axis)).result
+                for axis in range(value.type.rank)
+                if value.type.is_dynamic_dim(axis)
+            ]
+            plain_type = ir.MemRefType.get(value.type.shape, value.type.element_type)
+            fresh = memref.alloc(plain_type, sizes, [])
+            self.copy(value, fresh)
+            end.operands[at] = fresh
+
+    # -- kernels
+
+    def kernel(
+        self,
+        kind: str,
+        ops: list[ir.Operation],
+        emit: Emit,
+        blocks: ir.Value,
+        threads: int,
+        also: Iterable[ir.Value] = (),
+    ) -> None:
+        """Launches a kernel.
+
+        Args:
+            kind: the start of its name.
+            ops: what the kernel holds copies of.
+            emit: emits the body; takes what stands for values from outside.
+            blocks: how many blocks there are.
+            threads: threads of a block.
+            also: further values that the body uses.
+        """
+        values, moved = self.captured(ops, also)
+        # What the device knows may lead out of bounds once a check has failed.
+        guard = self.status is not None and any(op.name != "arith.constant" for op in moved)
+        if guard and kind != "check":
+            if self.status not in values:
+                values.append(self.status)
+            emit = _guarded(emit, self.status)
+        function = self.build(values, moved, emit, threads)
+        text = function.operation.get_asm(enable_debug_info=False, use_local_scope=True)
+        if text in self.texts:
+            function.operation.erase()
+        else:
+            self.texts[text] = f"{kind}_{len(self.texts)}"
+            function.operation.attributes["sym_name"] = ir.StringAttr.get(self.texts[text])
+        one = plain.index(1)
+        gpu.LaunchFuncOp(
+            [CONTAINER, self.texts[text]],
+            (blocks, one, one),
+            (plain.index(threads), one, one),
+            kernel_operands=values,
+        )
+
+    def build(
+        self, values: list[ir.Value], moved: list[ir.Operation], emit: Emit, threads: int
+    ) -> gpu.GPUFuncOp:
+        with ir.InsertionPoint(self.kernels.container()):
+            function = gpu.GPUFuncOp(
+                ir.FunctionType.get([value.type for value in values], []),
+                "kernel_of_nobody",
+                kernel=True,
+                known_block_size=[threads, 1, 1],
+            )
+        entry = function.add_entry_block()
+        with ir.InsertionPoint(entry):
+            mapping = dict(zip(values, entry.arguments, strict=True))
+            for op in moved:
+                clone(op, mapping)
+            emit(mapping)
+            gpu.return_([])
+        return function
+
+    def captured(
+        self, ops: list[ir.Operation], also: Iterable[ir.Value]
+    ) -> tuple[list[ir.Value], list[ir.Operation]]:
+        """Values that a kernel takes, and ops that it holds copies of before its body.
+
+        The latter are constants, and what makes values that only the device knows.
+        """
+        inside = [inner for op in ops for inner in all_ops(op)]
+        own = {result for inner in inside for result in inner.results}
+        own |= {
+            argument
+            for inner in inside
+            for region in inner.regions
+            for block in region.blocks
+            for argument in block.arguments
+        }
+        values: dict[ir.Value, None] = {}
+        moved: dict[ir.Operation, None] = {}
+
+        def need(value: ir.Value) -> None:
+            if value in own:
+                return
+            owner = None if isinstance(value.owner, ir.Block) else value.owner.operation
+            if owner is None or not (owner.name == "arith.constant" or value in self.on_device):
+                values[value] = None
+            elif owner not in moved:
+                for operand in owner.operands:
+                    need(operand)
+                moved[owner] = None
+
+        for inner in inside:
+            for value in inner.operands:
+                need(value)
+        for value in also:
+            need(value)
+        return list(values), list(moved)
+
+
+def _guarded(emit: Emit, status: ir.Value) -> Emit:
+    """A body that does nothing once a check has failed."""
+
+    def emit_guarded(mapping: plain.Mapping) -> None:
+        number = memref.load(mapping[status], [plain.index(0)])
+        none = arith.constant(number.type, 0)
+        branch = scf.IfOp(arith.cmpi(arith.CmpIPredicate.eq, number, none))
+        with ir.InsertionPoint(branch.then_block):
+            emit(mapping)
+            scf.yield_([])
+
+    return emit_guarded
+
+
+def _fold_fills(block: ir.Block) -> dict[ir.Operation, ir.Attribute]:
+    """Erases fills of what a reduction uses next; returns what the reductions begin with."""
+    found: dict[ir.Operation, ir.Attribute] = {}
+    ops = [inner.operation for inner in block.operations]
+    place = {op: number for number, op in enumerate(ops)}
+    for op in ops:
+        if op.name != "linalg.generic" or (constant := _filled_with(op)) is None:
+            continue
+        buffer = op.operands[len(op.operands) - 1]
+        users = sorted((use.owner.operation for use in buffer.uses), key=lambda u: place.get(u, -1))
+        # A view that was made before could be read in between.
+        if _root(buffer) != buffer or len(users) < 2 or users[0] != op:
+            continue
+        first = users[1]
+        operands = list(first.operands)
+        if (
+            first.name == "linalg.generic"
+            and operands.count(buffer) == 1
+            and operands[-1] == buffer
+            and len(operands) == plain.inputs_of(first) + 1
+            and plain.analyse(first).reduction
+        ):
+            found[first] = constant
+            op.erase()
+    return found
+
+
+def _filled_with(op: ir.Operation) -> ir.Attribute | None:
+    """The constant that a generic op writes to all of its only output."""
+    maps = plain.maps_of(op)
+    if plain.inputs_of(op) + 1 != len(op.operands) or not maps[-1].is_permutation:
+        return None
+    block = op.regions[0].blocks[0]
+    end = list(block.operations)[-1].operation
+    value = end.operands[0]
+    if isinstance(value.owner, ir.Block):
+        number = list(block.arguments).index(value)
+        if number == len(op.operands) - 1:
+            return None
+        value = op.operands[number]
+        if isinstance(value.owner, ir.Block):
+            return None
+    owner = value.owner.operation
+    return owner.attributes["value"] if owner.name == "arith.constant" else None
+
+
+def _only_block(function: func.FuncOp) -> list[ir.Block]:
+    blocks = list(function.operation.regions[0].blocks)
+    if len(blocks) != 1:
+        raise PassFailure(function, f"expected one block, but got {len(blocks)}")
+    return blocks
+
+
+def _add_status(function: func.FuncOp) -> ir.Value:
+    """A new last argument, for the number of the check that failed."""
+    status = ir.Type.parse(_STATUS_TYPE)
+    block = function.operation.regions[0].blocks[0]
+    argument = block.add_argument(status, function.location)
+    attributes = [*attributes_of(function, "arg_attrs"), {STATUS: ir.UnitAttr.get()}]
+    new = ir.FunctionType.get([*function.type.inputs, status], function.type.results)
+    function.attributes["function_type"] = ir.TypeAttr.get(new)
+    set_attributes(function, "arg_attrs", attributes)
+    return argument
+
+
+def _root(value: ir.Value) -> ir.Value | None:
+    """The buffer that ``value`` is all of, if it was allocated here."""
+    while not isinstance(value.owner, ir.Block) and value.owner.name == "memref.cast":
+        value = value.owner.operation.operands[0]
+    if isinstance(value.owner, ir.Block) or value.owner.name != "memref.alloc":
+        return None
+    return value
