@@ -1,0 +1,105 @@
+"""The innermost part of a product: a tile of sums that stays in registers."""
+
+from dataclasses import dataclass
+
+from rlx.host import arith, ir
+from rlx.schedules.cpu import code
+from rlx.schedules.cpu.code import Index, Kernel, Kernels
+from rlx.schedules.cpu.isa import Isa
+from rlx.schedules.cpu.layout import PANEL
+
+__all__ = ["Tile", "micro", "panels_type"]
+
+
+def panels_type(element: ir.Type) -> ir.MemRefType:
+    """Panels [count, K, PANEL] of any sizes, whose rows lie next to each other."""
+    layout = ir.Attribute.parse(f"strided<[?, {PANEL}, 1], offset: ?>")
+    return ir.MemRefType.get([code.DYNAMIC, code.DYNAMIC, PANEL], element, layout)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """How much a microkernel computes: rows, and panels of columns."""
+
+    rows: int
+    panels: int
+
+
+def micro(kernels: Kernels, isa: Isa, tile: Tile, block: ir.MemRefType, unroll: int) -> Kernel:
+    """Rows of the input times panels of the weight, added to a tile of the result.
+
+    The kernel takes the input's rows [blocks, rows, depth], of type ``block``, the block and the
+    row where it starts; panels [P, K, PANEL] of f32, the panel and the step where it starts; the
+    result and where in it; the number of steps; and whether the result is overwritten instead of
+    added to. Panels past the last one stand for that, and the parts of the tile that are outside
+    of the result are not stored.
+    """
+    index = ir.IndexType.get()
+    name = f"rlx_matmul_{isa.name}_{tile.rows}x{tile.panels}"
+    types = [block, index, index, panels_type(code.f32()), index, index, code.matrix(code.f32())]
+    return kernels.define(
+        name,
+        [*types, index, index, index, ir.IntegerType.get_signless(1)],
+        lambda *arguments: _micro(isa, tile, unroll, *arguments),
+    )
+
+
+def _micro(
+    isa: Isa,
+    tile: Tile,
+    unroll: int,
+    block: ir.Value,
+    number: ir.Value,
+    row: ir.Value,
+    panels: ir.Value,
+    panel: ir.Value,
+    k: ir.Value,
+    result: ir.Value,
+    to_row: ir.Value,
+    to_column: ir.Value,
+    steps: ir.Value,
+    first: ir.Value,
+) -> None:
+    vectors = PANEL // isa.lanes
+    cells = [(i, v) for i in range(tile.rows) for v in range(tile.panels * vectors)]
+    last_panel = code.subtract(code.dim(panels, 0), 1)
+    last_row = code.subtract(code.dim(result, 0), 1)
+    sources = [code.minimum(code.add(panel, v), last_panel) for v in range(tile.panels)]
+    rows = [code.add(row, i) for i in range(tile.rows)]
+    to_rows = [code.minimum(code.add(to_row, i), last_row) for i in range(tile.rows)]
+    to_columns = [code.add(to_column, v * isa.lanes) for v in range(tile.panels * vectors)]
+    left = [code.subtract(code.dim(result, 1), column) for column in to_columns]
+
+    def step(here: Index, sums: dict) -> None:
+        weights = [
+            code.load(panels, [source, code.add(k, here), v * isa.lanes], isa.lanes)
+            for source in sources
+            for v in range(vectors)
+        ]
+        for i in range(tile.rows):
+            x = code.broadcast(code.load_scalar(block, [number, rows[i], here]), isa.lanes)
+            for v, weight in enumerate(weights):
+                sums[i, v] = code.fma(x, weight, sums[i, v])
+
+    def body(count: int):
+        def steps_from(at: ir.Value, *carried: ir.Value) -> list[ir.Value]:
+            sums = dict(zip(cells, carried, strict=True))
+            for u in range(count):
+                step(code.add(at, u), sums)
+            return list(sums.values())
+
+        return steps_from
+
+    sums = code.if_(
+        first,
+        lambda: [code.splat(0.0, isa.lanes) for _ in cells],
+        lambda: [
+            code.load(result, [to_rows[i], to_columns[v]], isa.lanes, left[v]) for i, v in cells
+        ],
+        [ir.VectorType.get([isa.lanes], code.f32())] * len(cells),
+    )
+    whole = arith.subi(steps, arith.remui(steps, code.index(unroll)))
+    sums = code.loop(0, whole, unroll, body(unroll), sums)
+    sums = code.loop(whole, steps, 1, body(1), sums)
+    for (i, v), value in zip(cells, sums, strict=True):
+        code.store(value, result, [to_rows[i], to_columns[v]], left[v])
