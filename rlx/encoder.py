@@ -25,6 +25,7 @@ class Encoder:
         weights: where its parameters come from.
         target: what it is compiled for.
         quantize: how its weights are stored, as in :func:`rlx.compile`.
+        threads: how many threads it uses, as in :func:`rlx.compile`.
     """
 
     def __init__(
@@ -35,11 +36,13 @@ class Encoder:
         target: str = "cpu",
         prefix: str = "",
         quantize: str | None = None,
+        threads: int | None = None,
     ):
         self.config = config
         self.weights = weights
         self.target = target
         self.quantize = quantize
+        self.threads = threads
         self._prefix = prefix
         self._executables: dict[str | None, Executable] = {}
 
@@ -120,7 +123,9 @@ class Encoder:
                 raise ValueError(f"expected {name} in [0, {limit}), got {int(bad[0])}")
         if pooling not in self._executables:
             built = self.built if pooling is None else self.build(pooling)
-            self._executables[pooling] = compile(built, self.target, quantize=self.quantize)
+            self._executables[pooling] = compile(
+                built, self.target, quantize=self.quantize, threads=self.threads
+            )
         (result,) = self._executables[pooling].run(inputs).values()
         return result
 

@@ -57,6 +57,7 @@ def load_model(
     max_positions: int | None = None,
     capacity: int | None = None,
     quantize: str | None = None,
+    threads: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> "Model | Encoder":
     """Loads ``config.json`` and safetensors from a directory, or a GGUF file.
@@ -72,6 +73,7 @@ def load_model(
             and the most that generation may use.
         quantize: how the weights of projections are stored, as in :func:`rlx.compile`: ``"int8"``
             or ``"int8{group=64}"``; None for ``dtype``.
+        threads: how many threads to use, as in :func:`rlx.compile`.
         progress: called with the name of each step of a compilation as it begins.
 
     Returns:
@@ -88,7 +90,7 @@ def load_model(
     if hf.fields.get("model_type") == "bert":
         if max_positions is not None or capacity is not None:
             raise ValueError("an encoder takes neither max_positions nor capacity")
-        return _load_encoder(hf, SafetensorsWeights(path), target, dtype, quantize)
+        return _load_encoder(hf, SafetensorsWeights(path), target, dtype, quantize, threads)
     config = read_config(hf)
     weights: WeightSource = SafetensorsWeights(path) if file is None else file
     if config.layout:
@@ -108,12 +110,18 @@ def load_model(
         capacity=capacity,
         special_tokens=_special_tokens(hf, path),
         quantize=quantize,
+        threads=threads,
         progress=progress,
     )
 
 
 def _load_encoder(
-    hf: HfConfig, weights: WeightSource, target: str, dtype: Any, quantize: str | None
+    hf: HfConfig,
+    weights: WeightSource,
+    target: str,
+    dtype: Any,
+    quantize: str | None,
+    threads: int | None,
 ) -> Encoder:
     config = read_bert(hf)
     table = "embeddings.word_embeddings.weight"
@@ -121,7 +129,7 @@ def _load_encoder(
     weights = LayoutWeights(weights, bert_layout(prefix))
     name = _stored_dtype(hf, weights, prefix + table) if dtype is None else _dtype_name(dtype)
     cast = CastWeights(weights, dtypes.NAMES[_FLOATS[name]])
-    return Encoder(config, cast, target=target, prefix=prefix, quantize=quantize)
+    return Encoder(config, cast, target=target, prefix=prefix, quantize=quantize, threads=threads)
 
 
 def _special_tokens(hf: HfConfig, directory: Path) -> dict[str, Any]:
@@ -191,6 +199,7 @@ class Model:
         max_positions: the longest sequence it takes.
         capacity: how many tokens per sequence :meth:`new_cache` makes room for by default.
         quantize: how the weights of projections are stored, as in :func:`rlx.compile`.
+        threads: how many threads it uses, as in :func:`rlx.compile`.
     """
 
     def __init__(
@@ -205,10 +214,12 @@ class Model:
         capacity: int | None = None,
         special_tokens: dict[str, Any] | None = None,
         quantize: str | None = None,
+        threads: int | None = None,
         progress: Callable[[str], None] | None = None,
     ):
         self.config = config
         self.quantize = quantize
+        self.threads = threads
         self._progress = progress
         self.weights = weights
         self.target = target
@@ -399,7 +410,13 @@ class Model:
     # -- internals -------------------------------------------------------------------------------
 
     def _compile(self, built: BuiltModel) -> Executable:
-        return compile(built, self.target, quantize=self.quantize, progress=self._progress)
+        return compile(
+            built,
+            self.target,
+            quantize=self.quantize,
+            threads=self.threads,
+            progress=self._progress,
+        )
 
     def _run(
         self, input_ids: Any, attention_mask: Any, position_ids: Any, *, taps: bool

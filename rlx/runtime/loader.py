@@ -16,7 +16,6 @@ __all__ = ["Loaded", "free"]
 
 _lock = threading.Lock()
 _llvm: Any = None
-_openmp: set[str] = set()
 
 _libc = ctypes.CDLL(None)
 _libc.free.argtypes = [ctypes.c_void_p]
@@ -40,22 +39,18 @@ def _backend() -> Any:
 
 def _add_openmp(needed: set[str]) -> None:
     """Makes functions of OpenMP known to LLVM."""
-    new = needed - _openmp
-    if not new:
+    if not needed:
         return
     try:
-        found = openmp.addresses(new)
+        found = openmp.addresses(needed)
     except openmp.OpenmpError as error:
         if openmp.MAX_THREADS not in needed:
             raise LoadError(f"the compiled code needs threads, but {error}") from None
         # Code that asks for the number of threads does not touch the rest when there is but one.
         warnings.warn(f"compiled code runs on one thread: {error}", RuntimeWarning, stacklevel=2)
-        for name in new:
-            _llvm.add_symbol(name, _one().get_function_address("one"))
-        return
+        found = dict.fromkeys(needed, _one().get_function_address("one"))
     for name, address in found.items():
         _llvm.add_symbol(name, address)
-    _openmp.update(found)
 
 
 @cache

@@ -2,5 +2,6 @@
 
 from rlx.targets.base import Stage, Target, TargetError, get
 from rlx.targets.quantized import quantized
+from rlx.targets.threaded import threaded
 
-__all__ = ["Stage", "Target", "TargetError", "get", "quantized"]
+__all__ = ["Stage", "Target", "TargetError", "get", "quantized", "threaded"]

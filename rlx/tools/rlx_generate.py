@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--capacity", type=int, metavar="N", help="most tokens of prompt and continuation together")
     add("--tokenizer", metavar="FILE", help="default: tokenizer.json beside the weights")
     add("--target", default="cpu", help="what to compile for, as in cpu{opt-level=2}")
+    add("--threads", type=int, metavar="N", help="how many to use (default: what the target says)")
     return parser
 
 
@@ -94,6 +95,7 @@ def _generate(
             target=args.target,
             dtype=args.dtype,
             quantize=args.quantize,
+            threads=args.threads,
             capacity=args.capacity,
         )
         progress("read the prompt")

@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     add("source", metavar="MODEL_DIR|FILE.mlir|-", help="what to run; - reads MLIR from stdin")
     add("--version", action="version", version=f"rlx {rlx.__version__}")
     add("--target", default="cpu", help="what to compile for, as in cpu{opt-level=2}")
+    add("--threads", type=int, metavar="N", help="how many to use (default: what the target says)")
     add(
         "--entry",
         metavar="NAME",
@@ -145,7 +146,12 @@ def _run(args: argparse.Namespace, progress: Progress) -> int:
     job = _job(args)
     if args.emit:
         module = compiler.lower(
-            job.source, args.emit, args.target, args.entry, quantize=args.quantize
+            job.source,
+            args.emit,
+            args.target,
+            args.entry,
+            quantize=args.quantize,
+            threads=args.threads,
         )
         progress.done()
         print(module)
@@ -155,6 +161,7 @@ def _run(args: argparse.Namespace, progress: Progress) -> int:
         args.target,
         args.entry,
         quantize=args.quantize,
+        threads=args.threads,
         cache=not args.no_cache,
         dump=args.dump,
         progress=progress,

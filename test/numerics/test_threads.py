@@ -11,11 +11,12 @@ import pytest
 from harness import random
 
 import rlx
+from rlx.compiler import lower
 from rlx.diagnostics import CompileError
 from rlx.dialects import emit
 from rlx.dialects.rms_norm import RmsNormOp
 from rlx.host import arith, ir
-from rlx.runtime import loader, openmp
+from rlx.runtime import openmp
 from rlx.runtime.elf import undefined_symbols
 from rlx.schedules.cpu import code
 from rlx.schedules.cpu.passes import STRATEGIES
@@ -171,7 +172,6 @@ def test_forked_children(compiled):
 @pytest.fixture
 def no_openmp(monkeypatch):
     monkeypatch.setattr(openmp, "_candidates", lambda: iter(["/nowhere/libiomp5.so"]))
-    monkeypatch.setattr(loader, "_openmp", set())
     openmp._load.cache_clear()
     yield
     openmp._load.cache_clear()
@@ -213,6 +213,20 @@ def test_settings_of_the_user_win(env, blocktime, threads):
     assert done.returncode == 0, done.stderr
     expected = len(os.sched_getaffinity(0)) if threads is None else threads
     assert done.stdout.split() == [str(blocktime), str(expected)]
+
+
+def test_keyword_wins_over_the_target(compiled):
+    executable = rlx.compile(MODULE, "cpu{threads=1}", threads=4, cache=False)
+    assert max(parts_of(executable, 1000)) == 3
+    for threads, count in ((1, 0), (4, 1)):
+        text = str(lower(MODULE, "bufferized", threads=threads))
+        assert text.count("scf.parallel") == count
+
+
+def test_keyword_is_checked():
+    for threads in (-1, "2", True, 1.5):
+        with pytest.raises(TargetError, match="threads: expected"):
+            rlx.compile(MODULE, threads=threads)
 
 
 @pytest.mark.parametrize("text", ["-1", "two"])
