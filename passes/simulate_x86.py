@@ -197,9 +197,8 @@ class _Function:
             holder = parent_of(holder)
         if holder is None:
             raise PassFailure(op, "expected tiles inside of a function")
-        type_ = _slot_type(*_shape(value, op))
         with ir.InsertionPoint.at_block_begin(holder.regions[0].blocks[0]), op.location:
-            return memref.alloca(type_, [], [], alignment=64)
+            return memref.alloca(_slot_type(*_shape(value, op)), [], [], alignment=64)
 
     def place(self, op: ir.Operation) -> list[ir.Value]:
         """Puts slots in place of the tiles that ``op`` makes or carries."""

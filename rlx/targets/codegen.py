@@ -22,6 +22,7 @@ _MATH = """
 
 EXTERNAL_FUNCTIONS = frozenset(
     ["aligned_alloc", "free", "malloc", "memcpy", "memmove", "memset", "omp_get_max_threads"]
+    + ["syscall"]
     + [name + suffix for name in _MATH.split() for suffix in ("", "f")]
 )
 """What compiled code may call outside of itself."""

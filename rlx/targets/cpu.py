@@ -1,11 +1,13 @@
 """The CPU this process runs on."""
 
+import warnings
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 from rlx.options import option
 from rlx.schedules.cpu import isa as isas
+from rlx.targets import tiles
 from rlx.targets.base import Stage, Target, TargetError
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ _BUFFERIZED = (
 # LLVM knows that aligned_alloc returns fresh memory; MLIR's default, malloc and pointer
 # arithmetic, hides it.
 _LLVM = (
+    "{simulate}"
     "rlx-expand-copies,"
     "rlx-outline-kernels{{vector-width={vector_width}}},"
     "func.func(convert-linalg-to-loops,scf-forall-to-for,convert-vector-to-scf),"
@@ -88,6 +91,9 @@ _LLVM = (
 )
 
 
+_NO_TILES = "the system does not let this process use the tiles of AMX"
+
+
 @cache
 def _host() -> tuple[str, dict[str, bool]]:
     import llvmlite.binding as llvm
@@ -108,8 +114,13 @@ class CpuTarget(Target):
     positional = "kernels"
 
     opt_level: Literal["0", "1", "2", "3"] = option("3", "LLVM's optimisation level")
-    kernels: Literal["host", "avx512", "avx2", "none"] = option(
+    kernels: Literal["host", "amx", "avx512_bf16", "avx512", "avx2", "none"] = option(
         "host", "instruction set of kernels for heavy ops; none: everything takes the plain path"
+    )
+    simulate: bool = option(
+        False,
+        "compute step by step what instructions for bf16 do in one, so that kernels made of them "
+        "run on machines that lack them; slow, for tests",
     )
 
     threads: int = option(
@@ -125,13 +136,9 @@ class CpuTarget(Target):
         native_bf16 = "avx512bf16" in features
         # LLVM would use half of the registers, with an eye on the clock of older machines.
         vector_width = 512 if "avx512f" in features else 0
-        isa = isas.best(features) if self.kernels == "host" else self.kernels
+        isa = self._isa(features)
         select = emit = ""
         if isa != "none":
-            if lacking := isas.ISAS[isa].features - features:
-                raise TargetError(
-                    f"kernels={isa}: this machine has no {', '.join(sorted(lacking))}"
-                )
             select = f"rlx-cpu-select-kernels{{isa={isa}}},rlx-cpu-pack-weights,"
             emit = f"rlx-cpu-emit-kernels{{threads={self.threads}}},"
         # One thread means code without any trace of OpenMP.
@@ -144,6 +151,7 @@ class CpuTarget(Target):
             Stage(
                 "llvm",
                 _LLVM.format(
+                    simulate="rlx-simulate-x86," if self.simulate else "",
                     bf16="" if native_bf16 else "rlx-bf16-as-i16,",
                     expand_bf16=str(not native_bf16).lower(),
                     vector_width=vector_width,
@@ -152,6 +160,22 @@ class CpuTarget(Target):
                 ),
             ),
         )
+
+    def _isa(self, features: frozenset[str]) -> str:
+        if self.kernels == "host":
+            isa = isas.best(features)
+            if isa == "amx" and not tiles.permitted():
+                isa = isas.ISAS[isa].base
+                warnings.warn(_NO_TILES + f"; kernels={isa} is used", RuntimeWarning, stacklevel=2)
+            return isa
+        if self.kernels == "none" or self.simulate:
+            return self.kernels
+        if lacking := isas.ISAS[self.kernels].features - features:
+            missing = ", ".join(sorted(lacking))
+            raise TargetError(f"kernels={self.kernels}: this machine has no {missing}")
+        if self.kernels == "amx" and not tiles.permitted():
+            raise TargetError(f"kernels=amx: {_NO_TILES}")
+        return self.kernels
 
     def object_code(self, module: "ir.Module", function: str) -> bytes:
         from rlx.targets import codegen

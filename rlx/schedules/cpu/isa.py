@@ -15,18 +15,25 @@ class Isa:
         features: what the machine must have, in LLVM's spelling.
         lanes: f32 elements of a vector register.
         registers: how many vector registers there are.
+        base: the instruction set that it adds to, whose kernels serve what has none of its own.
     """
 
     name: str
     features: frozenset[str]
     lanes: int
     registers: int
+    base: str = ""
 
+
+_AVX512 = frozenset({"avx512f", "avx512vl", "avx512bw", "fma"})
+_BF16 = _AVX512 | {"avx512bf16"}
 
 ISAS = {
     isa.name: isa
     for isa in (
-        Isa("avx512", frozenset({"avx512f", "avx512vl", "avx512bw", "fma"}), 16, 32),
+        Isa("amx", _BF16 | {"amx-tile", "amx-bf16"}, 16, 32, base="avx512_bf16"),
+        Isa("avx512_bf16", _BF16, 16, 32, base="avx512"),
+        Isa("avx512", _AVX512, 16, 32),
         Isa("avx2", frozenset({"avx2", "fma", "f16c"}), 8, 16),
     )
 }

@@ -13,13 +13,24 @@ from rlx.host import ir
 from rlx.options import option
 from rlx.passes.base import Pass, walk
 from rlx.passes.convert_rlx_to_linalg import KERNEL
-from rlx.schedules.cpu import attention, matmul
+from rlx.schedules.cpu import amx_matmul, attention, matmul
 from rlx.schedules.cpu.code import Kernels
 from rlx.schedules.cpu.isa import ISAS
 
-__all__ = ["STRATEGIES", "EmitKernels", "SelectKernels"]
+__all__ = ["STRATEGIES", "EmitKernels", "SelectKernels", "strategy"]
 
 STRATEGIES: dict[type[RlxOp], ModuleType] = {MatmulOp: matmul, AttentionOp: attention}
+"""Strategies for any instruction set."""
+
+_OWN: dict[str, dict[type[RlxOp], ModuleType]] = {"amx": {MatmulOp: amx_matmul}}
+"""Strategies that an instruction set has of its own."""
+
+
+def strategy(kind: type[RlxOp], isa: str) -> ModuleType | None:
+    """The strategy for ops of a kind that are marked with ``isa``."""
+    if isa in ISAS and ISAS[isa].base:
+        return _OWN.get(isa, {}).get(kind)
+    return STRATEGIES.get(kind) if isa in ISAS else None
 
 
 @dataclass(frozen=True)
@@ -33,19 +44,27 @@ class SelectKernels(Pass):
 
     name = "rlx-cpu-select-kernels"
 
-    isa: Literal["avx512", "avx2"] = option("avx512", "instruction set that kernels are made of")
+    isa: Literal["amx", "avx512_bf16", "avx512", "avx2"] = option(
+        "avx512", "instruction set that kernels are made of"
+    )
 
     def run(self, op: ir.Operation) -> None:
         for target in walk(op, *STRATEGIES):
             if KERNEL in target.attributes:
                 continue
-            strategy = STRATEGIES[type(target)]
-            if reason := strategy.refusal(target):
+            isa: str = self.isa
+            own = strategy(type(target), isa)
+            while ISAS[isa].base and (own is None or own.refusal(target)):
+                isa = ISAS[isa].base
+                own = strategy(type(target), isa)
+            if own is None:
+                continue
+            if reason := own.refusal(target):
                 remark(target, f"'{target.OPERATION_NAME}' takes the plain path: {reason}")
                 continue
             with ir.InsertionPoint(target), target.location:
-                made, value = strategy.prepare(target)
-                made.attributes[KERNEL] = ir.StringAttr.get(self.isa)
+                made, value = own.prepare(target)
+                made.attributes[KERNEL] = ir.StringAttr.get(isa)
                 value = emit.cast(value, target.results[0].type)
             target.results[0].replace_all_uses_with(value)
             target.operation.erase()
@@ -75,9 +94,10 @@ class EmitKernels(Pass):
             if not isinstance(target, RlxOp) or KERNEL not in target.attributes:
                 continue
             name = ir.StringAttr(target.attributes[KERNEL]).value
-            if name not in ISAS or type(target) not in STRATEGIES:
+            own = strategy(type(target), name)
+            if own is None:
                 raise PassFailure(target, f"there is no kernel '{name}' for this op")
             with ir.InsertionPoint(target), target.location:
-                value = STRATEGIES[type(target)].build(target, kernels, ISAS[name])
+                value = own.build(target, kernels, ISAS[name])
             target.results[0].replace_all_uses_with(value)
             target.operation.erase()
