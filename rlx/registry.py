@@ -71,6 +71,7 @@ _PASSES = {
     "rlx-cuda-emit-kernels": "rlx.schedules.cuda.passes:EmitKernels",
     "rlx-cuda-outline": "rlx.schedules.cuda.outline:Outline",
     "rlx-cuda-flatten-arguments": "rlx.schedules.cuda.flatten:FlattenArguments",
+    "rlx-cuda-mark-kernels": "rlx.schedules.cuda.flatten:MarkKernels",
     "rlx-cuda-intrinsics": "rlx.schedules.cuda.intrinsics:Intrinsics",
     "convert-rlx-to-linalg": "rlx.passes.convert_rlx_to_linalg:ConvertRlxToLinalg",
 }

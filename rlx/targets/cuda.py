@@ -70,6 +70,7 @@ _NVVM = (
     "rlx-round-floats,"
     "rlx-cuda-intrinsics,"
     "convert-gpu-to-nvvm{{use-bare-ptr-memref-call-conv=true index-bitwidth=64}},"
+    "rlx-cuda-mark-kernels,"
     "canonicalize,cse)"
 )
 

@@ -1,4 +1,4 @@
-"""`rlx-cuda-flatten-arguments`: kernels that take pointers and numbers."""
+"""`rlx-cuda-flatten-arguments` and `rlx-cuda-mark-kernels`: what kernels take, for the driver."""
 
 from dataclasses import dataclass
 
@@ -6,12 +6,16 @@ from rlx.dialects.types import DYNAMIC
 from rlx.host import arith, ir, memref
 from rlx.passes.base import Pass, walk
 
-__all__ = ["TENSOR_MAPS", "FlattenArguments", "dynamic_parts"]
+__all__ = ["FlattenArguments", "MarkKernels", "dynamic_parts", "has_dynamic_offset"]
 
-TENSOR_MAPS = "rlx.tensor_maps"
+_TENSOR_MAPS = "rlx.tensor_maps"
 """Function attribute: the numbers of the arguments that are TMA descriptors."""
 
-ALIGNMENT = 16
+# A descriptor is 128 bytes, passed by value.
+_TENSOR_MAP = "{llvm.byval = !llvm.array<128 x i8>, llvm.align = 64 : i64, nvvm.grid_constant}"
+
+_ALIGNMENT = 16
+_KERNEL = "gpu.kernel"
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,39 @@ class FlattenArguments(Pass):
 
     def run(self, op: ir.Operation) -> None:
         for function in walk(op, "gpu.func"):
-            if "gpu.kernel" in function.operation.attributes:
+            if _KERNEL in function.operation.attributes:
                 _flatten(function.operation)
+
+
+@dataclass(frozen=True)
+class MarkKernels(Pass):
+    """Passes TMA descriptors by value, and drops what `convert-gpu-to-nvvm` leaves twice.
+
+    Runs after `convert-gpu-to-nvvm`, which has no words for the former.
+    """
+
+    name = "rlx-cuda-mark-kernels"
+    anchor = "gpu.module"
+
+    def run(self, op: ir.Operation) -> None:
+        for function in walk(op, "llvm.func"):
+            attributes = function.operation.attributes
+            # Launches look for it, and MLIR does not read what has it twice.
+            while _KERNEL in attributes:
+                del attributes[_KERNEL]
+            attributes[_KERNEL] = ir.UnitAttr.get()
+            if _TENSOR_MAPS in attributes:
+                _pass_by_value(function.operation)
+
+
+def _pass_by_value(function: ir.Operation) -> None:
+    numbers = list(ir.DenseI32ArrayAttr(function.attributes[_TENSOR_MAPS]))
+    arguments = list(ir.ArrayAttr(function.attributes["arg_attrs"]))
+    with function.context:
+        for number in numbers:
+            arguments[number] = ir.Attribute.parse(_TENSOR_MAP)
+        function.attributes["arg_attrs"] = ir.ArrayAttr.get(arguments)
+    del function.attributes[_TENSOR_MAPS]
 
 
 def dynamic_parts(type_: ir.MemRefType) -> tuple[list[int], list[int]]:
@@ -80,7 +115,7 @@ def _flatten(function: ir.Operation) -> None:
             aligned = (
                 {}
                 if has_dynamic_offset(type_)
-                else {"llvm_align": ir.IntegerAttr.get(i64, ALIGNMENT)}
+                else {"llvm_align": ir.IntegerAttr.get(i64, _ALIGNMENT)}
             )
             pointer = take(bare, **aligned)
             sizes, strides = dynamic_parts(type_)
@@ -94,7 +129,7 @@ def _flatten(function: ir.Operation) -> None:
             [ir.DictAttr.get(fields) for fields in attributes]
         )
         if maps:
-            function.attributes[TENSOR_MAPS] = ir.DenseI32ArrayAttr.get(maps)
+            function.attributes[_TENSOR_MAPS] = ir.DenseI32ArrayAttr.get(maps)
 
 
 def _rebuild(
