@@ -383,7 +383,9 @@ def _nest(kernels: Kernels, p: Parameters, source: ir.MemRefType, first: bool) -
         last_panel = code.subtract(code.ceil_div(code.add(j, width), SIDE), 1)
         first_panel = arith.divui(j, code.index(SIDE))
         first_pair = arith.divui(b_step, code.index(2))
-        last_pair = code.subtract(code.add(first_pair, arith.divui(steps, code.index(2))), PAIRS)
+        first_tile = arith.divui(a_step, code.index(DEPTH))
+        depth = arith.divui(steps, code.index(DEPTH))
+        last_pair = code.add(first_pair, code.multiply(code.subtract(depth, 1), PAIRS))
 
         def columns(n: ir.Value) -> None:
             panel = code.add(first_panel, n)
@@ -403,16 +405,15 @@ def _nest(kernels: Kernels, p: Parameters, source: ir.MemRefType, first: bool) -
             at = {(x, y): [code.add(down, x), code.add(across, y), 0, 0] for x, y in cells}
             own = arith.divui(code.add(top, i), code.index(SIDE))
 
-            def load_a(x: int, k: Index) -> ir.Value:
+            def load_a(x: int, t: Index) -> ir.Value:
                 if source == _matrix():
                     here = code.add(row, code.add(i, x * SIDE))
-                    return amx.load(a, [here, code.add(a_step, k)])
+                    return amx.load(a, [here, code.add(a_step, code.multiply(t, DEPTH))])
                 here = arith.divui(code.add(row, i), code.index(SIDE))
-                step = arith.divui(code.add(a_step, k), code.index(DEPTH))
-                return amx.load(a, [code.add(here, x), step, 0, 0])
+                return amx.load(a, [code.add(here, x), code.add(first_tile, t), 0, 0])
 
-            def load_b(y: int, k: Index) -> ir.Value:
-                pair = code.add(first_pair, arith.divui(k, code.index(2)))
+            def load_b(y: int, t: Index) -> ir.Value:
+                pair = code.add(first_pair, code.multiply(t, PAIRS))
                 return amx.load(panels, [places[y], pair, 0])
 
             if first:
@@ -428,10 +429,10 @@ def _nest(kernels: Kernels, p: Parameters, source: ir.MemRefType, first: bool) -
                 for r in range(PAIRS):
                     amx.prefetch(panels, [following, code.add(pair, r), 0])
 
-            def step(k: ir.Value, *carried: ir.Value) -> list[ir.Value]:
+            def step(t: ir.Value, *carried: ir.Value) -> list[ir.Value]:
                 total = dict(zip(cells, carried, strict=True))
                 for u in range(2):
-                    here = code.add(k, u * DEPTH)
+                    here = code.add(t, u)
                     x0, y0 = load_a(0, here), load_b(0, here)
                     total[0, 0] = amx.multiply(x0, y0, total[0, 0])
                     y1 = load_b(1, here)
@@ -441,7 +442,7 @@ def _nest(kernels: Kernels, p: Parameters, source: ir.MemRefType, first: bool) -
                     total[1, 1] = amx.multiply(x1, y1, total[1, 1])
                 return list(total.values())
 
-            totals = code.loop(0, steps, STEP, step, inits)
+            totals = code.loop(0, depth, 2, step, inits)
             for cell, total in zip(cells, totals, strict=True):
                 amx.store(total, sums, at[cell])
             code.if_(last, lambda: write(n, i))
