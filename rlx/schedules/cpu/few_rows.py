@@ -1,16 +1,21 @@
 """`rlx.matmul` with few rows: the weight is streamed once, as it lies in memory.
 
-Packing would cost more than it saves: reading the weight is most of the work.
+Packing it, or packing the rows for a block of a large product, would cost more than it saves:
+reading the weight is most of the work.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 from rlx.host import arith, ir
 from rlx.schedules.cpu import code
 from rlx.schedules.cpu.code import Index, Kernel, Kernels
+from rlx.schedules.cpu.dots import Tile, dots, nanoseconds, prefetch
 from rlx.schedules.cpu.isa import Isa
+from rlx.schedules.cpu.layout import PANEL
+from rlx.schedules.cpu.micro import panels_type
 
-__all__ = ["Parameters", "kernel", "most"]
+__all__ = ["Parameters", "as_f32", "kernel", "most", "most_panels", "panels_kernel"]
 
 
 @dataclass(frozen=True)
@@ -18,24 +23,53 @@ class Parameters:
     """Sizes of blocks.
 
     Attributes:
-        most, most_transposed: up to this many rows are few for a weight [K, N], [N, K].
-        rows, columns: what is computed at a time; the largest number of rows that there are enough
-            of, down to 1.
+        most, most_transposed, most_panels: up to this many rows are few for a weight [K, N],
+            [N, K], in panels.
+        dots: tiles of products with a weight [N, K], fewest rows first.
+        panels: with a weight in panels; the last has ``most_panels`` rows.
+        sums: with a weight [K, N], whose rows are added up: for one row of the input and for
+            several; columns of a tile are such rows.
     """
 
+    dots: tuple[Tile, ...]
+    panels: tuple[Tile, ...]
+    sums: tuple[Tile, ...]
     most: int = 16
     most_transposed: int = 40
-    rows: tuple[int, ...] = (6, 4, 2, 1)
-    columns: int = 4
+
+    @property
+    def most_panels(self) -> int:
+        return self.panels[-1].rows
 
 
-_PARAMETERS = {"avx512": Parameters(), "avx2": Parameters(rows=(2, 1))}
+_PARAMETERS = {
+    "avx512": Parameters(
+        dots=(Tile(1, 4), Tile(2, 4), Tile(4, 4), Tile(6, 4)),
+        panels=(Tile(1, 4), Tile(2, 4), Tile(4, 4), Tile(8, 2)),
+        sums=(Tile(1, 8), Tile(4, 4)),
+    ),
+    "avx2": Parameters(
+        dots=(Tile(1, 4), Tile(2, 4)),
+        panels=(Tile(1, 2), Tile(2, 2), Tile(4, 1)),
+        sums=(Tile(1, 4), Tile(2, 2)),
+    ),
+}
+
+_UNIT = 64  # columns of a weight [K, N] that one thread works on at least
+_COLUMNS = 4096  # elements of the result that rows of such a weight are added to at a time
+_UNROLL = 4  # steps of the inner dimension per iteration, for panels
+_AHEAD = 4096  # bytes of a panel
 
 
 def most(transposed: bool, isa: Isa) -> int:
-    """Up to this many rows are few."""
+    """Up to this many rows are few for a weight that lies as it is."""
     p = _PARAMETERS[isa.name]
     return p.most_transposed if transposed else p.most
+
+
+def most_panels(isa: Isa) -> int:
+    """Up to this many rows are few for a weight in panels."""
+    return _PARAMETERS[isa.name].most_panels
 
 
 def kernel(kernels: Kernels, name: str, types: list[ir.Type], transposed: bool, isa: Isa) -> Kernel:
@@ -43,165 +77,261 @@ def kernel(kernels: Kernels, name: str, types: list[ir.Type], transposed: bool, 
 
     ``types`` are those of the three buffers; ``name`` is the start of the kernels' names.
     """
-    build = _few_transposed if transposed else _few
-    return build(kernels, name, types, isa, _PARAMETERS[isa.name])
-
-
-def _few_transposed(
-    kernels: Kernels, name: str, types: list[ir.Type], isa: Isa, p: Parameters
-) -> Kernel:
-    """Few rows times a weight [N, K]: dot products along the rows of the weight."""
-    index = ir.IndexType.get()
-
-    def dots(height: int, unroll: int) -> Kernel:
-        return kernels.define(
-            f"{name}_dots_{height}",
-            [*types, index, index],
-            lambda *arguments: _dots(isa, height, p.columns, unroll, *arguments),
-        )
-
-    runs = {height: dots(height, 2 if height == 1 else 1) for height in p.rows}
+    p = _PARAMETERS[isa.name]
+    wide = [code.matrix(code.f32()), *types[1:]]
+    if transposed:
+        run = dots(kernels, name, wide, isa, p.dots)
+    else:
+        run = _sums(kernels, name, wide, isa, p)
 
     def body(a: ir.Value, b: ir.Value, c: ir.Value) -> None:
-        rows, columns = code.dim(a, 0), code.dim(c, 1)
-
-        def over_rows(height: int) -> None:
-            # The last rows are computed twice where there is no whole number of steps.
-            last, run = code.subtract(rows, height), runs[height]
-
-            def column(n: ir.Value) -> None:
-                code.loop(0, rows, height, lambda m: run(a, b, c, code.minimum(m, last), n))
-
-            code.loop(0, columns, p.columns, column)
-
-        def largest_of(height: int, *smaller: int) -> None:
-            if smaller:
-                fits = code.at_most(height, rows)
-                code.if_(fits, lambda: over_rows(height), lambda: largest_of(*smaller))
-            else:
-                over_rows(height)
-
-        largest_of(*p.rows)
+        run(as_f32(a, isa), b, c)
 
     return kernels.define(f"{name}_few", types, body)
 
 
-def _dots(
-    isa: Isa,
-    height: int,
-    width: int,
-    unroll: int,
-    a: ir.Value,
-    b: ir.Value,
-    c: ir.Value,
-    row: ir.Value,
-    column: ir.Value,
-) -> None:
-    """``height`` x ``width`` dot products; columns past the end repeat the last one."""
-    inner = code.dim(a, 1)
-    last = code.subtract(code.dim(b, 0), 1)
-    rows = [code.add(row, i) for i in range(height)]
-    columns = [code.minimum(code.add(column, j), last) for j in range(width)]
-    cells = [(u, i, j) for u in range(unroll) for i in range(height) for j in range(width)]
-    wide = isa.lanes * unroll
+def as_f32(a: ir.Value, isa: Isa) -> ir.Value:
+    """A matrix of f32; ``a`` itself if it is one."""
+    if a.type.element_type == code.f32():
+        return a
+    rows, inner = code.dim(a, 0), code.dim(a, 1)
+    wide = code.alloc([rows, inner], code.f32())
 
-    def step(k: ir.Value, sums: dict, u: int, inside: ir.Value | None) -> None:
-        xs = [code.load(a, [i, k], isa.lanes, inside) for i in rows]
-        for j, n in enumerate(columns):
-            weights = code.load(b, [n, k], isa.lanes, inside)
-            for i, x in enumerate(xs):
-                sums[u, i, j] = code.fma(x, weights, sums[u, i, j])
+    def row(i: ir.Value) -> None:
+        def copy(k: ir.Value, inside: Index | None) -> None:
+            code.store(code.load(a, [i, k], isa.lanes, inside), wide, [i, k], inside)
 
-    def body(k: ir.Value, *carried: ir.Value) -> list[ir.Value]:
-        sums = dict(zip(cells, carried, strict=True))
-        for u in range(unroll):
-            step(code.add(k, u * isa.lanes), sums, u, None)
-        return list(sums.values())
+        code.vectors(inner, isa.lanes, copy)
 
-    def rest(k: ir.Value, *carried: ir.Value) -> list[ir.Value]:
-        sums = dict(zip(cells, carried, strict=True))
-        step(k, sums, 0, code.subtract(inner, k))
-        return list(sums.values())
-
-    whole = arith.subi(inner, arith.remui(inner, code.index(wide)))
-    carried = code.loop(0, whole, wide, body, [code.splat(0.0, isa.lanes) for _ in cells])
-    carried = code.loop(whole, inner, isa.lanes, rest, carried)
-    sums = dict(zip(cells, carried, strict=True))
-    for i in range(height):
-        for j in range(width):
-            total = sums[0, i, j]
-            for u in range(1, unroll):
-                total = arith.addf(total, sums[u, i, j])
-            code.store_scalar(code.sum_of(total), c, [rows[i], columns[j]])
+    code.loop(0, rows, 1, row)
+    return wide
 
 
-def _few(kernels: Kernels, name: str, types: list[ir.Type], isa: Isa, p: Parameters) -> Kernel:
-    """Few rows times a weight [K, N]: its rows are added up, several at a time."""
-    index = ir.IndexType.get()
-    depth = 4
+# -- a weight in panels ----------------------------------------------------------------------------
 
-    def sums(height: int) -> Kernel:
-        return kernels.define(
-            f"{name}_sums_{height}",
-            [*types, index, index],
-            lambda *arguments: _row_sums(isa, height, depth, *arguments),
+
+def panels_kernel(kernels: Kernels, input: ir.Type, weight: ir.Type, isa: Isa) -> Kernel:
+    """input [M, K], weight in panels, f32 result [M, N], which is overwritten.
+
+    Args:
+        kernels: where the kernel goes.
+        input, weight: their element types.
+        isa: what the kernel is made of; M is at most `most_panels` of it.
+    """
+    tiles = _PARAMETERS[isa.name].panels
+    name = f"rlx_matmul_{input}_{weight}_{isa.name}_few"
+    f32 = code.f32()
+    runs = {}
+    for tile in tiles:
+        steps = ir.MemRefType.get([code.DYNAMIC, tile.rows], f32)
+        runs[tile.rows] = kernels.parallel(
+            f"{name}_{tile.rows}",
+            [steps, panels_type(weight), code.matrix(f32)],
+            partial(_panels, isa, tile),
         )
 
-    most = p.rows[0]
-    several, one = sums(most), sums(1)
+    def body(a: ir.Value, panels: ir.Value, c: ir.Value) -> None:
+        rows, inner, columns = code.dim(a, 0), code.dim(a, 1), code.dim(c, 1)
+
+        def run(tile: Tile) -> None:
+            groups = code.ceil_div(code.dim(panels, 0), tile.columns)
+            parts = kernels.parts(groups, nanoseconds(rows, columns, inner))
+            runs[tile.rows](parts, groups, _steps(a, tile.rows), panels, c)
+
+        def choose(tiles: tuple[Tile, ...]) -> None:
+            first, *others = tiles
+            if not others:
+                run(first)
+                return
+            fits = code.at_most(rows, first.rows)
+            code.if_(fits, lambda: run(first), lambda: choose(tuple(others)))
+
+        choose(tiles)
+
+    types = [code.matrix(input), panels_type(weight), code.matrix(f32)]
+    return kernels.define(name, types, body)
+
+
+def _steps(a: ir.Value, height: int) -> ir.Value:
+    """The input [K, height]: what a step of the inner dimension needs lies together.
+
+    The last row stands in for what is missing.
+    """
+    inner, last = code.dim(a, 1), code.subtract(code.dim(a, 0), 1)
+    steps = code.alloc([inner, height], code.f32())
+    rows = [code.minimum(i, last) for i in range(height)]
+
+    def step(k: ir.Value) -> None:
+        for i, row in enumerate(rows):
+            code.store_scalar(code.load_scalar(a, [row, k]), steps, [k, i])
+
+    code.loop(0, inner, 1, step)
+    return steps
+
+
+def _panels(
+    isa: Isa,
+    tile: Tile,
+    _: ir.Value,
+    low: ir.Value,
+    high: ir.Value,
+    steps: ir.Value,
+    panels: ir.Value,
+    c: ir.Value,
+) -> None:
+    """Some groups of panels times all rows."""
+    vectors = range(0, PANEL, isa.lanes)
+    rows, inner = code.dim(c, 0), code.dim(steps, 0)
+    last_panel = code.subtract(code.dim(panels, 0), 1)
+    width = ir.ShapedType(panels.type).element_type.width // 8
+    ahead = _AHEAD // (PANEL * width)
+    every = max(64 // (PANEL * width), 1)  # steps that a line of the cache holds
+    # Enough sums for the latency of a fused multiply-add.
+    chains = max(1, 8 // (tile.rows * tile.columns * len(vectors)))
+    cells = [
+        (u, i, j, v)
+        for u in range(chains)
+        for i in range(tile.rows)
+        for j in range(tile.columns)
+        for v in vectors
+    ]
+
+    def group(number: ir.Value) -> None:
+        start = code.multiply(number, tile.columns)
+        # Panels past the end repeat the last one.
+        here = [code.minimum(code.add(start, j), last_panel) for j in range(tile.columns)]
+
+        def several(count: int, fetch: bool):
+            def body(k: ir.Value, *carried: ir.Value) -> list[ir.Value]:
+                sums = dict(zip(cells, carried, strict=True))
+                for u in range(count):
+                    at = code.add(k, u)
+                    if fetch and u % every == 0:
+                        for panel in here:
+                            for v in range(0, PANEL, 64 // width):
+                                prefetch(panels, [panel, code.add(at, ahead), v])
+                    weights = {
+                        (j, v): code.load(panels, [panel, at, v], isa.lanes)
+                        for j, panel in enumerate(here)
+                        for v in vectors
+                    }
+                    for i in range(tile.rows):
+                        x = code.broadcast(code.load_scalar(steps, [at, i]), isa.lanes)
+                        for (j, v), weight in weights.items():
+                            cell = u % chains, i, j, v
+                            sums[cell] = code.fma(x, weight, sums[cell])
+                return list(sums.values())
+
+            return body
+
+        whole = arith.subi(inner, arith.remui(inner, code.index(_UNROLL)))
+        carried = [code.splat(0.0, isa.lanes)] * len(cells)
+        carried = code.loop(0, whole, _UNROLL, several(_UNROLL, True), carried)
+        carried = code.loop(whole, inner, 1, several(1, False), carried)
+        sums = dict(zip(cells, carried, strict=True))
+
+        def row(i: int) -> None:
+            for j, panel in enumerate(here):
+                for v in vectors:
+                    total = sums[0, i, j, v]
+                    for u in range(1, chains):
+                        total = arith.addf(total, sums[u, i, j, v])
+                    column = code.add(code.multiply(panel, PANEL), v)
+                    left = code.subtract(code.dim(c, 1), column)
+                    code.store(total, c, [i, column], left)
+
+        for i in range(tile.rows):
+            code.if_(code.less(i, rows), partial(row, i))
+
+    code.loop(low, high, 1, group)
+
+
+# -- a weight [K, N] -------------------------------------------------------------------------------
+
+
+def _sums(kernels: Kernels, name: str, types: list[ir.Type], isa: Isa, p: Parameters) -> Kernel:
+    """Rows of the weight are added up, several at a time, for a block of columns."""
+    single, several = p.sums
+    runs = {
+        tile: kernels.parallel(
+            f"{name}_sums_{tile.rows}",
+            types,
+            partial(_some_columns, isa, tile),
+        )
+        for tile in p.sums
+    }
 
     def body(a: ir.Value, b: ir.Value, c: ir.Value) -> None:
         rows, inner, columns = code.dim(a, 0), code.dim(a, 1), code.dim(c, 1)
-        whole = arith.subi(rows, arith.remui(rows, code.index(most)))
+        units = code.ceil_div(columns, _UNIT)
+        parts = kernels.parts(units, nanoseconds(rows, columns, inner))
+        code.if_(
+            code.less(rows, several.rows),
+            lambda: runs[single](parts, units, a, b, c),
+            lambda: runs[several](parts, units, a, b, c),
+        )
 
-        def clear(i: ir.Value) -> None:
-            zero = code.splat(0.0, isa.lanes)
-            code.vectors(columns, isa.lanes, lambda n, part: code.store(zero, c, [i, n], part))
-
-        code.loop(0, rows, 1, clear)
-
-        def step(k: ir.Value) -> None:
-            code.loop(0, whole, most, lambda m: several(a, b, c, m, k))
-            code.loop(whole, rows, 1, lambda m: one(a, b, c, m, k))
-
-        code.loop(0, inner, depth, step)
-
-    return kernels.define(f"{name}_few", types, body)
+    return kernels.define(f"{name}_sums", types, body)
 
 
-def _row_sums(
+def _some_columns(
     isa: Isa,
-    height: int,
-    depth: int,
+    tile: Tile,
+    _: ir.Value,
+    low: ir.Value,
+    high: ir.Value,
     a: ir.Value,
     b: ir.Value,
     c: ir.Value,
-    row: ir.Value,
-    k: ir.Value,
 ) -> None:
-    """Adds ``depth`` rows of the weight, or what is left of them, to ``height`` of the result."""
-    inner, columns = code.dim(a, 1), code.dim(c, 1)
-    rows = [code.add(row, i) for i in range(height)]
+    """Columns from ``low`` to before ``high``, in units of `_UNIT`."""
+    rows, inner, lanes, depth = code.dim(a, 0), code.dim(a, 1), isa.lanes, tile.columns
+    end = code.minimum(code.multiply(high, _UNIT), code.dim(c, 1))
+    last = code.subtract(inner, 1)
+    whole_rows = arith.subi(rows, arith.remui(rows, code.index(tile.rows)))
+    whole = arith.subi(inner, arith.remui(inner, code.index(depth)))
+    # The sums of a block of columns stay in the L1 cache.
+    most = arith.divui(code.index(_COLUMNS), code.maximum(rows, 1))
+    step = code.round_up(code.maximum(most, _COLUMNS // 8), _UNIT)
 
-    def all_columns(depth: int, first: Index) -> None:
-        steps = [code.add(first, u) for u in range(depth)]
-        factors = [
-            [code.broadcast(code.load_scalar(a, [i, step]), isa.lanes) for step in steps]
-            for i in rows
-        ]
+    def block(j: ir.Value) -> None:
+        width = code.minimum(code.subtract(end, j), step)
 
-        def some(n: ir.Value, inside: ir.Value | None) -> None:
-            weights = [code.load(b, [step, n], isa.lanes, inside) for step in steps]
-            for i, own in zip(rows, factors, strict=True):
-                total = code.load(c, [i, n], isa.lanes, inside)
-                for factor, weight in zip(own, weights, strict=True):
-                    total = code.fma(factor, weight, total)
-                code.store(total, c, [i, n], inside)
+        def clear(i: ir.Value) -> None:
+            def vector(n: ir.Value, inside: Index | None) -> None:
+                code.store(code.splat(0.0, lanes), c, [i, code.add(j, n)], inside)
 
-        code.vectors(columns, isa.lanes, some)
+            code.vectors(width, lanes, vector)
 
-    code.if_(
-        code.less(inner, code.add(k, depth)),
-        lambda: code.loop(k, inner, 1, lambda step: all_columns(1, step)),
-        lambda: all_columns(depth, k),
-    )
+        def add(k: ir.Value, depth: int) -> None:
+            code.loop(0, whole_rows, tile.rows, lambda m: add_to(m, tile.rows, k, depth))
+            if tile.rows > 1:
+                code.loop(whole_rows, rows, 1, lambda m: add_to(m, 1, k, depth))
+
+        def add_to(m: ir.Value, height: int, k: ir.Value, depth: int) -> None:
+            steps = [code.add(k, u) for u in range(depth)]
+            ahead = [code.minimum(code.add(step, depth), last) for step in steps]
+            into = [code.add(m, i) for i in range(height)]
+            factors = [
+                [code.broadcast(code.load_scalar(a, [i, step]), lanes) for step in steps]
+                for i in into
+            ]
+
+            def vector(at: ir.Value, inside: Index | None) -> None:
+                n = code.add(j, at)
+                weights = [code.load(b, [step, n], lanes, inside) for step in steps]
+                for step in ahead:
+                    prefetch(b, [step, n])
+                for i, own in zip(into, factors, strict=True):
+                    total = code.load(c, [i, n], lanes, inside)
+                    for factor, weight in zip(own, weights, strict=True):
+                        total = code.fma(factor, weight, total)
+                    code.store(total, c, [i, n], inside)
+
+            code.vectors(width, lanes, vector)
+
+        code.loop(0, rows, 1, clear)
+        code.loop(0, whole, depth, lambda k: add(k, depth))
+        code.loop(whole, inner, 1, lambda k: add(k, 1))
+
+    code.loop(code.multiply(low, _UNIT), end, step, block)

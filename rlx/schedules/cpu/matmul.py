@@ -17,6 +17,7 @@ from rlx.schedules.cpu import code, few_rows, gemm
 from rlx.schedules.cpu.code import Kernel, Kernels
 from rlx.schedules.cpu.isa import Isa
 from rlx.schedules.cpu.layout import PANEL, Layout, packed
+from rlx.schedules.cpu.micro import panels_type
 from rlx.schedules.cpu.pack import pack_kernel
 
 __all__ = ["build", "layout", "prepare", "refusal"]
@@ -96,10 +97,27 @@ def build(op: MatmulOp, kernels: Kernels, isa: Isa) -> ir.Value:
         run = _matmul(kernels, element, op.transpose_weight, isa)
         source = code.to_buffer(weight)
     else:
-        run = gemm.kernel(kernels, element, element, isa)
+        run = _with_panels(kernels, element, input.type.shape[0], isa)
         source = code.to_buffer(panels[0])
     run(code.to_buffer(input), source, result)
     return emit.convert_tensor(code.to_tensor(result), element)
+
+
+def _with_panels(kernels: Kernels, element: ir.Type, rows: int, isa: Isa) -> Kernel:
+    """input [M, K], weight in panels, f32 result [M, N]; ``rows`` is M if that is known."""
+    most = few_rows.most_panels(isa)
+    if is_static(rows):
+        kernel = few_rows.panels_kernel if rows <= most else gemm.kernel
+        return kernel(kernels, element, element, isa)
+    many = gemm.kernel(kernels, element, element, isa)
+    few = few_rows.panels_kernel(kernels, element, element, isa)
+
+    def body(a: ir.Value, b: ir.Value, c: ir.Value) -> None:
+        is_many = code.less(most, code.dim(a, 0))
+        code.if_(is_many, lambda: many(a, b, c), lambda: few(a, b, c))
+
+    types = [code.matrix(element), panels_type(element), code.matrix(code.f32())]
+    return kernels.define(f"rlx_matmul_panels_{element}_{isa.name}", types, body)
 
 
 def _matmul(kernels: Kernels, element: ir.Type, transposed: bool, isa: Isa) -> Kernel:
