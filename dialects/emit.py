@@ -88,7 +88,7 @@ def _same_size(value: ir.Value, axis: int) -> Size | None:
         return dim(op.operands[len(op.operands) - 1], axis)
     if op.name == "tensor.insert_slice":
         return dim(op.operands[1], axis)
-    if op.name == "tensor.cast":
+    if op.name in ("tensor.cast", "rlx.rope"):
         return dim(op.operands[0], axis)
     if op.name == "tensor.empty":
         dynamic = [i for i, size in enumerate(value.type.shape) if not is_static(size)]

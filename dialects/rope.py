@@ -164,7 +164,7 @@ class RopeOp(RlxOp, name="rope"):
             "interleaved": (2 * columns, 2 * columns + 1),
         }[pairing]
 
-        x = input.reshape(*input.shape[:-1], -1, head_dim)
+        x = input.reshape(*input.shape[:-1], input.shape[-1] // head_dim, head_dim)
         a, b = widen(x[..., first]), widen(x[..., second])
         # One axis of size 1 for the heads.
         c, s = (widen(table[positions][..., None, columns]) for table in (cos, sin))
@@ -216,25 +216,25 @@ class RopeOp(RlxOp, name="rope"):
             body,
         )
 
-    def _angles(self) -> list[ir.Value]:
-        """`cos` and `sin` of every row of `input`: [S, n_rot / 2] or [B, S, n_rot / 2]."""
+    def fitting_operands(self) -> tuple[ir.Value, ir.Value, ir.Value | None]:
+        """cos, sin and positions, whose sizes and contents are made sure to fit."""
         rows = emit.sizes(self.input)[:-1]
-        columns = self.n_rot // 2
-        cos = self.cos
-        sin = emit.fit(self.sin, emit.sizes(cos), "rlx.rope: cos and sin must be of one shape")
-        limit = emit.dim(cos, 0)
+        sin = emit.fit(self.sin, emit.sizes(self.cos), "rlx.rope: cos and sin must be of one shape")
+        limit = emit.dim(self.cos, 0)
         if self.positions is None:
             length = rows[-1]
-            if isinstance(limit, int) and isinstance(length, int):
-                return [emit.extract_slice(t, [0, 0], [length, columns]) for t in (cos, sin)]
-            emit.require(
-                arith.cmpi(arith.CmpIPredicate.ule, emit.as_index(length), emit.as_index(limit)),
-                "rlx.rope: cos and sin must have a row for every position",
-            )
-            return [_gather(t, None, [length, columns]) for t in (cos, sin)]
-        shape = rows[len(rows) - self.positions.type.rank :]
+            if not (isinstance(limit, int) and isinstance(length, int)):
+                emit.require(
+                    arith.cmpi(
+                        arith.CmpIPredicate.ule, emit.as_index(length), emit.as_index(limit)
+                    ),
+                    "rlx.rope: cos and sin must have a row for every position",
+                )
+            return self.cos, sin, None
         positions = emit.fit(
-            self.positions, shape, "rlx.rope: positions must be of shape [S] or [B, S]"
+            self.positions,
+            rows[len(rows) - self.positions.type.rank :],
+            "rlx.rope: positions must be of shape [S] or [B, S]",
         )
         bound = emit.as_index(limit)
         emit.require(
@@ -245,7 +245,20 @@ class RopeOp(RlxOp, name="rope"):
             ),
             "rlx.rope: positions must be in [0, P), where P is the number of rows of cos and sin",
         )
-        return [_gather(t, positions, [*shape, columns]) for t in (cos, sin)]
+        return self.cos, sin, positions
+
+    def _angles(self) -> list[ir.Value]:
+        """`cos` and `sin` of every row of `input`: [S, n_rot / 2] or [B, S, n_rot / 2]."""
+        rows = emit.sizes(self.input)[:-1]
+        columns = self.n_rot // 2
+        cos, sin, positions = self.fitting_operands()
+        if positions is None:
+            shape = [rows[-1], columns]
+            if isinstance(emit.dim(cos, 0), int) and isinstance(rows[-1], int):
+                return [emit.extract_slice(t, [0, 0], shape) for t in (cos, sin)]
+            return [_gather(t, None, shape) for t in (cos, sin)]
+        shape = [*rows[len(rows) - positions.type.rank :], columns]
+        return [_gather(t, positions, shape) for t in (cos, sin)]
 
 
 def _gather(table: ir.Value, positions: ir.Value | None, shape: list[emit.Size]) -> ir.Value:

@@ -9,17 +9,23 @@ from rlx.dialects import emit
 from rlx.dialects.attention import AttentionOp
 from rlx.dialects.base import RlxOp
 from rlx.dialects.matmul import MatmulOp
+from rlx.dialects.rope import RopeOp
 from rlx.host import ir
 from rlx.options import option
 from rlx.passes.base import Pass, walk
 from rlx.passes.convert_rlx_to_linalg import KERNEL
 from rlx.schedules.cpu import amx_matmul, attention, matmul
+from rlx.schedules.cpu.attention import rope
 from rlx.schedules.cpu.code import Kernels
 from rlx.schedules.cpu.isa import ISAS
 
 __all__ = ["STRATEGIES", "EmitKernels", "SelectKernels", "strategy"]
 
-STRATEGIES: dict[type[RlxOp], ModuleType] = {MatmulOp: matmul, AttentionOp: attention}
+STRATEGIES: dict[type[RlxOp], ModuleType] = {
+    MatmulOp: matmul,
+    AttentionOp: attention,
+    RopeOp: rope,
+}
 """Strategies for any instruction set."""
 
 _OWN: dict[str, dict[type[RlxOp], ModuleType]] = {"amx": {MatmulOp: amx_matmul}}
@@ -90,8 +96,12 @@ class EmitKernels(Pass):
         if self.threads < 0:
             raise PassFailure(op, f"expected a number of threads, but found {self.threads}")
         kernels = Kernels(op, self.threads)
-        for target in walk(op):
+        # Attention takes over ropes that feed it.
+        for target in sorted(walk(op), key=lambda target: isinstance(target, RopeOp)):
             if not isinstance(target, RlxOp) or KERNEL not in target.attributes:
+                continue
+            if isinstance(target, RopeOp) and not list(target.results[0].uses):
+                target.operation.erase()
                 continue
             name = ir.StringAttr(target.attributes[KERNEL]).value
             own = strategy(type(target), name)

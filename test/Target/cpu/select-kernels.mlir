@@ -69,3 +69,60 @@ func.func @narrow_heads(%q: tensor<2x3x8xf32>, %v: tensor<2x3x1024xf32>, %w: ten
     : (tensor<2x3x32xf32>, tensor<2x3x32xf32>, tensor<2x3x1024xf32>) -> tensor<2x3x1024xf32>
   return %0, %1 : tensor<2x3x8xf32>, tensor<2x3x1024xf32>
 }
+
+// -----
+
+// Attention turns what feeds nothing else; checks of sizes and positions are made here.
+// CHECK-LABEL: @rope
+//       CHECK: cf.assert {{.*}} "rlx.rope: cos and sin must have a row for every position"
+//       CHECK: %[[Q:.*]] = "rlx.rope"(%arg0, %arg3, %arg3) {head_dim = 32 : i64, rlx.kernel = "avx512"}
+//       CHECK: cf.assert {{.*}} "rlx.rope: positions must be in [0, P)
+//       CHECK: %[[K:.*]] = "rlx.rope"(%arg1, %arg3, %arg3, %arg4) {head_dim = 32 : i64, rlx.kernel = "avx512"}
+//       CHECK: "rlx.attention"(%[[Q]], %[[K]], %arg2) {{.*}}rlx.kernel = "avx512"
+func.func @rope(%q: tensor<2x?x64xf32>, %k: tensor<2x9x32xf32>, %v: tensor<2x9x32xf32>, %t: tensor<50x16xf32>, %p: tensor<9xi32>) -> tensor<2x?x64xf32> {
+  %0 = "rlx.rope"(%q, %t, %t) {head_dim = 32 : i64} : (tensor<2x?x64xf32>, tensor<50x16xf32>, tensor<50x16xf32>) -> tensor<2x?x64xf32>
+  %1 = "rlx.rope"(%k, %t, %t, %p) {head_dim = 32 : i64} : (tensor<2x9x32xf32>, tensor<50x16xf32>, tensor<50x16xf32>, tensor<9xi32>) -> tensor<2x9x32xf32>
+  %o = "rlx.attention"(%0, %1, %v) {num_heads = 2 : i64, num_kv_heads = 1 : i64, head_dim = 32 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>}
+    : (tensor<2x?x64xf32>, tensor<2x9x32xf32>, tensor<2x9x32xf32>) -> tensor<2x?x64xf32>
+  return %o : tensor<2x?x64xf32>
+}
+
+// -----
+
+// The keys go to a cache as well.
+// CHECK-LABEL: @rope_with_two_uses
+//       CHECK: %[[K:.*]] = "rlx.rope"(%arg1, %arg3, %arg3) {head_dim = 32 : i64} :
+//       CHECK: "rlx.attention"(%arg0, %[[K]], %arg2) {{.*}}rlx.kernel = "avx512"
+func.func @rope_with_two_uses(%q: tensor<2x3x64xf32>, %k: tensor<2x9x32xf32>, %v: tensor<2x9x32xf32>, %t: tensor<50x16xf32>) -> (tensor<2x3x64xf32>, tensor<2x9x32xf32>) {
+  // expected-remark @+1 {{'rlx.rope' takes the plain path: it does not feed one attention op alone}}
+  %0 = "rlx.rope"(%k, %t, %t) {head_dim = 32 : i64} : (tensor<2x9x32xf32>, tensor<50x16xf32>, tensor<50x16xf32>) -> tensor<2x9x32xf32>
+  %o = "rlx.attention"(%q, %0, %v) {num_heads = 2 : i64, num_kv_heads = 1 : i64, head_dim = 32 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>}
+    : (tensor<2x3x64xf32>, tensor<2x9x32xf32>, tensor<2x9x32xf32>) -> tensor<2x3x64xf32>
+  return %o, %0 : tensor<2x3x64xf32>, tensor<2x9x32xf32>
+}
+
+// -----
+
+// CHECK-LABEL: @rope_elsewhere
+//   CHECK-NOT: rlx.rope{{.*}}rlx.kernel
+func.func @rope_elsewhere(%q: tensor<2x9x64xf32>, %c: i1, %t: tensor<50x16xf32>, %u: tensor<50x32xf32>, %w: tensor<2x9x8xf32>, %s: tensor<50x4xf32>) -> (tensor<2x9x64xf32>, tensor<2x9x64xf32>, tensor<2x9x8xf32>) {
+  // expected-remark @+1 {{'rlx.rope' takes the plain path: attention is in another block}}
+  %0 = "rlx.rope"(%q, %t, %t) {head_dim = 32 : i64} : (tensor<2x9x64xf32>, tensor<50x16xf32>, tensor<50x16xf32>) -> tensor<2x9x64xf32>
+  %a = scf.if %c -> tensor<2x9x64xf32> {
+    %o = "rlx.attention"(%0, %q, %q) {num_heads = 2 : i64, head_dim = 32 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>}
+      : (tensor<2x9x64xf32>, tensor<2x9x64xf32>, tensor<2x9x64xf32>) -> tensor<2x9x64xf32>
+    scf.yield %o : tensor<2x9x64xf32>
+  } else {
+    scf.yield %q : tensor<2x9x64xf32>
+  }
+  // expected-remark @+1 {{'rlx.rope' takes the plain path: heads of 64 dims are not those of attention}}
+  %1 = "rlx.rope"(%q, %u, %u) {head_dim = 64 : i64} : (tensor<2x9x64xf32>, tensor<50x32xf32>, tensor<50x32xf32>) -> tensor<2x9x64xf32>
+  %b = "rlx.attention"(%q, %1, %q) {num_heads = 2 : i64, head_dim = 32 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>}
+    : (tensor<2x9x64xf32>, tensor<2x9x64xf32>, tensor<2x9x64xf32>) -> tensor<2x9x64xf32>
+  // expected-remark @+1 {{'rlx.rope' takes the plain path: attention takes the plain path}}
+  %2 = "rlx.rope"(%w, %s, %s) {head_dim = 8 : i64} : (tensor<2x9x8xf32>, tensor<50x4xf32>, tensor<50x4xf32>) -> tensor<2x9x8xf32>
+  // expected-remark @+1 {{'rlx.attention' takes the plain path: head_dim, 8, is below 16}}
+  %d = "rlx.attention"(%2, %w, %w) {num_heads = 1 : i64, head_dim = 8 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>}
+    : (tensor<2x9x8xf32>, tensor<2x9x8xf32>, tensor<2x9x8xf32>) -> tensor<2x9x8xf32>
+  return %a, %b, %d : tensor<2x9x64xf32>, tensor<2x9x64xf32>, tensor<2x9x8xf32>
+}

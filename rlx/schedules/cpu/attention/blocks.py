@@ -1,0 +1,183 @@
+"""A block of queries against all tiles of keys that it sees."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rlx.host import arith, ir
+from rlx.schedules.cpu import code
+from rlx.schedules.cpu.attention import pack, products, softmax
+from rlx.schedules.cpu.attention.problem import Problem
+from rlx.schedules.cpu.code import Index, Kernel, Kernels
+
+__all__ = ["Block", "Steps"]
+
+
+class Steps:
+    """The kernels for the steps; those that need to know little are shared by problems."""
+
+    def __init__(self, a: Problem, kernels: Kernels):
+        self.a, self.kernels = a, kernels
+        index, element = ir.IndexType.get(), str(a.element)
+        turn_q = [] if a.query_rotation is None else a.query_rotation.types
+        turn_k = [] if a.key_rotation is None else a.key_rotation.types
+        q_key, k_key = (r and r.key for r in (a.query_rotation, a.key_rotation))
+        scaling = (a.repeat, a.scale, a.softcap)
+        two = [index] * 2
+        self.load_queries = self.define(
+            pack.load_queries,
+            [a.storage, a.queries, *[index] * 4, *turn_q],
+            (element, a.dims, scaling, q_key),
+        )
+        self.pack_keys = self.define(
+            pack.pack_keys,
+            [a.storage, a.key_tiles, *[index] * 5, *turn_k],
+            (element, a.dims, k_key),
+        )
+        self.pack_values = self.define(
+            pack.pack_values,
+            [a.storage, a.value_tiles, a.flags, *[index] * 5],
+            (element, a.v_dims),
+        )
+        self.score = self.define(
+            products.score, [a.queries, a.key_tiles, a.scores, a.spans, *two], (a.dims,)
+        )
+        add = [a.scores, a.value_tiles, a.sums, a.stats, a.spans, *two]
+        self.add_values = self.define(products.add_values, add, (a.v_padded,))
+        self.add_safely = self.define(products.add_safely, add, (a.v_padded,))
+        self.softmax = self.define(
+            softmax.softmax, [a.scores, a.stats, a.totals, a.stats, a.spans, index], ()
+        )
+        reach = (a.causal, a.left, a.right)
+        masks = [] if a.mask is None else [a.mask]
+        self.hide = self.define(
+            softmax.hide,
+            [a.scores, a.spans, *[index] * 8, *masks],
+            (a.repeat, reach, str(a.mask)),
+        )
+        self.cap: Kernel | None = None
+        if a.softcap:
+            self.cap = self.define(softmax.cap, [a.scores, a.spans, index], (a.softcap,))
+
+    def define(self, build: Callable[..., None], types: list[ir.Type], key: Any) -> Kernel:
+        """A kernel that is shared where ``key`` says all there is to say."""
+        name = self.kernels.name(f"rlx_attention_{build.__name__}", (self.a.isa.name, key))
+        return self.kernels.define(name, types, lambda *given: build(self.a, *given))
+
+
+class Block:
+    """Memory for a block, and what is done with it.
+
+    Args:
+        given: the buffers of the op by name.
+        tiles: keys, values and flags of packed tiles.
+    """
+
+    def __init__(
+        self, steps: Steps, given: Mapping[str, Any], tiles: tuple[ir.Value, ir.Value, ir.Value]
+    ):
+        a = steps.a
+        self.a, self.steps, self.given, self.tiles = a, steps, given, tiles
+        self.queries, self.scores, self.sums, self.totals = (
+            code.alloc(type_.shape, code.f32()) for type_ in (a.queries, a.scores, a.sums, a.totals)
+        )
+        self.tops, self.factors = (code.alloca(a.stats.shape, code.f32()) for _ in range(2))
+        self.spans = code.alloca(a.spans.shape, ir.IndexType.get())
+        self.bad = code.alloca([1], code.f32())
+
+    def run(
+        self,
+        batch: ir.Value,
+        group: ir.Value,
+        used: Index,
+        offset: Index,
+        row: ir.Value,
+        height: Index,
+        fetch: Callable[[ir.Value], ir.Value],
+    ) -> None:
+        """Attention of rows ``row`` to ``row + height`` of a head of keys.
+
+        Args:
+            batch, group: which head of keys.
+            used: how many keys there are.
+            offset: position of the first query.
+            row, height: which rows, pairs of a query and a head of the group.
+            fetch: gives the place of a tile.
+        """
+        a, steps = self.a, self.steps
+        tables = self.given["query_tables"]
+        steps.load_queries(self.given["query"], self.queries, batch, group, row, height, *tables)
+        repeat = code.index(a.repeat)
+
+        def position(i: Index) -> Index:
+            return code.add(offset, arith.divui(code.index(code.add(row, i)), repeat))
+
+        first, last = position(0), position(code.subtract(height, 1))
+        low, inner_high = a.reach(first, used)
+        inner_low, high = a.reach(last, used)
+        lowest = code.splat(-math.inf, a.lanes)
+        code.loop(0, a.p.queries, a.lanes, lambda i: code.store(lowest, self.tops, [i]))
+        code.store_scalar(code.scalar(0.0), self.bad, [0])
+
+        def span(start: ir.Value, s: ir.Value) -> None:
+            top = code.multiply(s, a.p.rows)
+            bottom = code.minimum(code.add(top, a.p.rows - 1), code.subtract(height, 1))
+            begin, _ = a.reach(position(top), used)
+            _, end = a.reach(position(bottom), used)
+            begin, end = (
+                code.maximum(code.minimum(code.subtract(bound, start), a.p.keys), 0)
+                for bound in (begin, end)
+            )
+            lanes = code.index(a.lanes)
+            begin = code.multiply(arith.divui(code.index(begin), lanes), a.lanes)
+            code.store_scalar(code.index(begin), self.spans, [s, 0])
+            code.store_scalar(code.index(code.round_up(end, a.lanes)), self.spans, [s, 1])
+
+        def visit(tile: ir.Value, again: ir.Value) -> None:
+            slot = fetch(tile)
+            start = code.multiply(tile, a.p.keys)
+            strips = code.ceil_div(height, a.p.rows)
+            code.loop(0, strips, 1, lambda s: span(start, s))
+            keys, values, flags = self.tiles
+            steps.score(self.queries, keys, self.scores, self.spans, slot, height)
+            if steps.cap is not None:
+                steps.cap(self.scores, self.spans, height)
+            inside = arith.andi(
+                code.at_most(inner_low, start),
+                code.at_most(code.add(start, a.p.keys), inner_high),
+            )
+
+            def hide() -> None:
+                mask = self.given["mask"]
+                where = [batch, group, row, height, start, offset, used, self.given["keys"]]
+                steps.hide(self.scores, self.spans, *where, *([] if mask is None else [mask]))
+
+            if a.mask is not None:
+                hide()
+            else:
+                code.if_(inside, lambda: None, hide)
+            steps.softmax(self.scores, self.tops, self.totals, self.factors, self.spans, height)
+            rest = [values, self.sums, self.factors, self.spans, slot, height]
+
+            def normally() -> None:
+                total = arith.addf(code.load_scalar(self.bad, [0]), code.load_scalar(flags, [slot]))
+                code.store_scalar(total, self.bad, [0])
+                steps.add_values(self.scores, *rest)
+
+            code.if_(again, lambda: steps.add_safely(self.scores, *rest), normally)
+
+        def attempt(number: ir.Value) -> None:
+            again = arith.cmpi(arith.CmpIPredicate.ne, number, code.index(0))
+            flag = code.load_scalar(self.bad, [0])
+            is_bad = arith.cmpf(arith.CmpFPredicate.UNO, flag, flag)
+            skip = arith.andi(again, arith.xori(is_bad, code.true()))
+            code.if_(skip, lambda: None, lambda: run(again))
+
+        def run(again: ir.Value) -> None:
+            products.clear(a, self.sums, self.totals, height)
+            begin = arith.divui(code.index(low), code.index(a.p.keys))
+            end = code.ceil_div(high, a.p.keys)
+            code.loop(begin, end, 1, lambda tile: visit(tile, again))
+
+        code.loop(0, 2, 1, attempt)
+        softmax.finish(a, self.sums, self.totals, self.given["out"], batch, group, row, height)

@@ -1,0 +1,179 @@
+"""The two products of a tile: queries with keys, and weights with values."""
+
+from collections.abc import Callable
+
+from rlx.host import arith, ir
+from rlx.schedules.cpu import code
+from rlx.schedules.cpu.attention.problem import Problem
+from rlx.schedules.cpu.code import Index
+
+__all__ = ["add_safely", "add_values", "clear", "score"]
+
+# A step of these is a register of keys at least: spans of a strip begin and end with one.
+_UNROLL = 2
+
+
+def score(
+    a: Problem,
+    block: ir.Value,
+    tiles: ir.Value,
+    out: ir.Value,
+    spans: ir.Value,
+    slot: ir.Value,
+    height: ir.Value,
+) -> None:
+    """Scores of a block and a tile, where the rows of a strip see a key of a panel."""
+
+    def panel(n: ir.Value) -> None:
+        first = code.multiply(n, a.width)
+        end = code.add(first, a.width)
+
+        def load(d: Index, v: int) -> ir.Value:
+            return code.load(tiles, [slot, n, d, v * a.lanes], a.lanes)
+
+        def strip(s: ir.Value) -> None:
+            low, high = span(spans, s)
+            seen = arith.andi(code.less(low, end), code.less(first, high))
+            code.if_(seen, lambda: rows(code.multiply(s, a.p.rows)))
+
+        def rows(row: Index) -> None:
+            zeros = [code.splat(0.0, a.lanes)] * (a.p.rows * a.p.vectors)
+            sums = _product(a, block, row, 0, a.dims, load, zeros)
+            _store(a, sums, out, row, first)
+
+        code.loop(0, code.ceil_div(height, a.p.rows), 1, strip)
+
+    code.loop(0, a.p.keys // a.width, 1, panel)
+
+
+def add_values(
+    a: Problem,
+    weights: ir.Value,
+    tiles: ir.Value,
+    out: ir.Value,
+    factors: ir.Value,
+    spans: ir.Value,
+    slot: ir.Value,
+    height: ir.Value,
+) -> None:
+    """Scales sums and adds the values of a tile, weighted."""
+
+    def panel(n: ir.Value) -> None:
+        column = code.multiply(n, a.width)
+
+        def load(k: Index, v: int) -> ir.Value:
+            return code.load(tiles, [slot, n, k, v * a.lanes], a.lanes)
+
+        def strip(s: ir.Value) -> None:
+            low, high = span(spans, s)
+            code.if_(code.less(low, high), lambda: rows(code.multiply(s, a.p.rows), low, high))
+
+        def rows(row: Index, low: ir.Value, high: ir.Value) -> None:
+            inits = []
+            for i in range(a.p.rows):
+                at = code.add(row, i)
+                factor = code.broadcast(code.load_scalar(factors, [at]), a.lanes)
+                for v in range(a.p.vectors):
+                    before = code.load(out, [at, code.add(column, v * a.lanes)], a.lanes)
+                    inits.append(arith.mulf(before, factor))
+            sums = _product(a, weights, row, low, high, load, inits)
+            _store(a, sums, out, row, column)
+
+        code.loop(0, code.ceil_div(height, a.p.rows), 1, strip)
+
+    code.loop(0, a.v_padded // a.width, 1, panel)
+
+
+def span(spans: ir.Value, strip: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """The keys [low, high) of the tile that count for a strip."""
+    return code.load_raw(spans, [strip, 0]), code.load_raw(spans, [strip, 1])
+
+
+def _product(
+    a: Problem,
+    left: ir.Value,
+    row: Index,
+    low: Index,
+    high: Index,
+    load: Callable[[Index, int], ir.Value],
+    inits: list[ir.Value],
+) -> list[ir.Value]:
+    """A register-blocked product of rows of ``left`` with what ``load`` gives."""
+    rows = [code.add(row, i) for i in range(a.p.rows)]
+    # Spans are of whole vectors; a number of dims may be odd.
+    unroll = _UNROLL if not isinstance(high, int) or high % _UNROLL == 0 else 1
+
+    def step(k: ir.Value, *sums: ir.Value) -> list[ir.Value]:
+        new = list(sums)
+        for u in range(unroll):
+            here = code.add(k, u)
+            right = [load(here, v) for v in range(a.p.vectors)]
+            for i in range(a.p.rows):
+                x = code.broadcast(code.load_scalar(left, [rows[i], here]), a.lanes)
+                for v in range(a.p.vectors):
+                    at = i * a.p.vectors + v
+                    new[at] = code.fma(x, right[v], new[at])
+        return new
+
+    return code.loop(low, high, unroll, step, inits)
+
+
+def _store(a: Problem, sums: list[ir.Value], out: ir.Value, row: Index, column: Index) -> None:
+    for i in range(a.p.rows):
+        for v in range(a.p.vectors):
+            place = [code.add(row, i), code.add(column, v * a.lanes)]
+            code.store(sums[i * a.p.vectors + v], out, place)
+
+
+def add_safely(
+    a: Problem,
+    weights: ir.Value,
+    tiles: ir.Value,
+    out: ir.Value,
+    factors: ir.Value,
+    spans: ir.Value,
+    slot: ir.Value,
+    height: ir.Value,
+) -> None:
+    """Like :func:`add_values`, but what has no weight is not looked at. Slow."""
+
+    def row(i: ir.Value) -> None:
+        low, high = span(spans, arith.divui(i, code.index(a.p.rows)))
+        factor = code.broadcast(code.load_scalar(factors, [i]), a.lanes)
+
+        def scale(e: ir.Value) -> None:
+            before = code.load(out, [i, e], a.lanes)
+            code.store(arith.mulf(before, factor), out, [i, e])
+
+        def add(k: ir.Value) -> None:
+            weight = code.load_scalar(weights, [i, k])
+            counts = arith.cmpf(arith.CmpFPredicate.UNE, weight, code.scalar(0.0))
+
+            def element(e: ir.Value) -> None:
+                panel = arith.divui(e, code.index(a.width))
+                at = [slot, panel, k, arith.remui(e, code.index(a.width))]
+                before = code.load(out, [i, e], a.lanes)
+                value = code.load(tiles, at, a.lanes)
+                total = code.fma(code.broadcast(weight, a.lanes), value, before)
+                code.store(total, out, [i, e])
+
+            code.if_(counts, lambda: code.loop(0, a.v_padded, a.lanes, element))
+
+        def both() -> None:
+            code.loop(0, a.v_padded, a.lanes, scale)
+            code.loop(low, high, 1, add)
+
+        code.if_(code.less(low, high), both)
+
+    code.loop(0, height, 1, row)
+
+
+def clear(a: Problem, sums: ir.Value, totals: ir.Value, height: Index) -> None:
+    """Zeros to start with."""
+    zero = code.splat(0.0, a.lanes)
+
+    def row(i: ir.Value) -> None:
+        code.loop(0, a.v_padded, a.lanes, lambda e: code.store(zero, sums, [i, e]))
+        code.store(zero, totals, [i, 0])
+
+    code.loop(0, code.round_up(height, a.p.rows), 1, row)
