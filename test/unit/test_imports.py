@@ -54,6 +54,7 @@ ROOMS = {
     "models": {*FOUNDATION, "flow", "runtime", "compiler", "encoder"},
     "text": {"models"},
     "fingerprint": {"host", "registry"},
+    "testing": FOUNDATION,
     "tools": None,  # everything
 }
 

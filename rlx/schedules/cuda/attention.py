@@ -1,0 +1,831 @@
+"""`rlx.attention` on tensor cores: mma.sync, fed by ldmatrix and cp.async, with an online softmax.
+
+The heads of a group share their keys and values, so the rows of a block are pairs of a query and a
+head of the group: every tile of keys and values is read once for all of them. Each warp keeps the
+sums of its rows in registers. While it multiplies with a tile of keys, the values of that tile are
+on their way, and while it multiplies with the values, the next keys.
+
+Tiles that no row of a block sees are not visited; in those that not all rows see all of, and where
+there is a mask, scores of hidden keys become -inf. Keys and values past `kv_lengths` are not read.
+
+With few rows (decoding) the keys are split over many blocks of a single warp or a few, and a second
+kernel merges what they found. Head dims are padded to 16; sizes and strides come at run time.
+"""
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from rlx.dialects import emit
+from rlx.dialects.attention import AttentionOp
+from rlx.dialects.base import RlxOp
+from rlx.dialects.types import is_static
+from rlx.host import arith, ir, memref, tensor, vector
+from rlx.schedules.cuda import code
+from rlx.schedules.cuda.arch import Arch
+from rlx.schedules.cuda.code import Index, Lane, Memory, Tile
+from rlx.schedules.cuda.kernels import Kernels
+
+__all__ = ["Parameters", "Problem", "build", "emit_kernel", "parameters", "prepare", "refusal"]
+
+LOG2E = math.log2(math.e)
+_FAR = 2**61  # no window at or above it hides anything
+_MOST_DIM = 512
+_MOST_COLUMNS = 256
+"""Columns of the result that a block computes; wider heads are computed in parts."""
+
+_FEW_ROWS = 64
+_SPLIT_BLOCKS = 768
+"""Blocks that keys are split over, about; enough to have several on every processor."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Sizes of tiles.
+
+    Attributes:
+        warps: of a block.
+        rows: of a warp, a multiple of 16.
+        keys: of a tile, a multiple of 16.
+        split: whether keys are split over blocks.
+    """
+
+    warps: int
+    rows: int
+    keys: int
+    split: bool = False
+
+    @property
+    def block_rows(self) -> int:
+        return self.warps * self.rows
+
+    @property
+    def threads(self) -> int:
+        return self.warps * 32
+
+    def shared(self, dims: int, columns: int) -> int:
+        """Bytes of shared memory for heads of ``dims``, ``columns`` of values at a time."""
+        queries = max(Tile.bytes_of(self.block_rows, dims), Tile.bytes_of(self.block_rows, columns))
+        return queries + Tile.bytes_of(self.keys, dims) + Tile.bytes_of(self.keys, columns)
+
+
+# By what the head dims are at most; the first that fits into shared memory.
+_PARAMETERS: tuple[tuple[int, tuple[Parameters, ...]], ...] = (
+    (64, (Parameters(4, 32, 64),)),
+    (128, (Parameters(4, 32, 32),)),
+    (256, (Parameters(4, 16, 64), Parameters(4, 16, 32))),
+    (512, (Parameters(4, 16, 32), Parameters(2, 16, 32))),
+)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What of an attention op is known when its kernel is made.
+
+    Attributes:
+        element: storage type, as text.
+        groups, repeat: heads of key and value, and heads of query for each.
+        dims, v_dims: of heads.
+        causal, left, right, scale, softcap, q_offset: as of the op; -1 for no window.
+        mask: type of the mask in memory, as text; None without.
+        lengths: type of the lengths, as text; None without.
+    """
+
+    element: str
+    groups: int
+    repeat: int
+    dims: int
+    v_dims: int
+    causal: bool = False
+    left: int = -1
+    right: int = -1
+    scale: float = 1.0
+    softcap: float = 0.0
+    q_offset: int | None = None
+    mask: str | None = None
+    lengths: str | None = None
+
+    @property
+    def padded(self) -> int:
+        return -(-self.dims // 16) * 16
+
+    @property
+    def parts(self) -> int:
+        """Parts that the columns of a head's result are computed in."""
+        return -(-self.v_dims // _MOST_COLUMNS)
+
+    @property
+    def columns(self) -> int:
+        """Columns of a part."""
+        each = (self.v_dims + self.parts - 1) // self.parts
+        return (each + 15) // 16 * 16
+
+
+def parameters(problem: Problem, arch: Arch, rows: int | None) -> Parameters | None:
+    """For a number of rows, None if it is not known; None if nothing fits.
+
+    The rows are those that share keys: queries times the heads of a group.
+    """
+    sizes = problem.padded, problem.columns
+    candidates = next(found for most, found in _PARAMETERS if max(sizes) <= most)
+    if rows is not None and rows <= _FEW_ROWS:
+        warps = max(1, -(-rows // 16))
+        candidates = tuple(Parameters(warps, 16, keys, split=True) for keys in (64, 32))
+    return next((p for p in candidates if p.shared(*sizes) <= arch.shared), None)
+
+
+def _problem(op: AttentionOp) -> Problem:
+    mask = None if op.mask is None else str(_mask_type(op.mask.type))
+    lengths = None if op.kv_lengths is None else str(op.kv_lengths.type.element_type)
+    return Problem(
+        str(op.query.type.element_type),
+        op.num_kv_heads,
+        op.num_heads // op.num_kv_heads,
+        op.head_dim,
+        op.v_head_dim,
+        op.causal,
+        op.left_window if op.left_window < 2 * _FAR else -1,
+        op.right_window if op.right_window < 2 * _FAR else -1,
+        op.scale,
+        op.softcap,
+        op.q_offset,
+        mask,
+        lengths,
+    )
+
+
+def _rows(op: AttentionOp) -> int | None:
+    queries = op.query.type.shape[1]
+    return queries * op.num_heads // op.num_kv_heads if is_static(queries) else None
+
+
+def refusal(op: AttentionOp, arch: Arch) -> str | None:
+    """Why the kernel is not for ``op``; None when it is."""
+    element = op.query.type.element_type
+    if not isinstance(element, (ir.F16Type, ir.BF16Type)):
+        return f"tensor cores would round {element}"
+    for what, size in (("head_dim", op.head_dim), ("v_head_dim", op.v_head_dim)):
+        if size > _MOST_DIM:
+            return f"{what}, {size}, is above {_MOST_DIM}"
+    if not math.isfinite(op.scale) or abs(op.scale) > 1e30 or op.softcap > 1e30:
+        return "the scale or the bound of the scores is too large"
+    if parameters(_problem(op), arch, _rows(op)) is None:
+        return f"{arch.name} does not have the shared memory"
+    return None
+
+
+def prepare(op: AttentionOp) -> tuple[RlxOp, ir.Value]:
+    """Checks sizes and makes attention whose mask, if it has one, is in f32; returns it twice."""
+    key, value, lengths = op.fitting_operands()
+    mask = op.fitting_mask()
+    if mask is not None:
+        mask = _as_f32(mask)
+    result = AttentionOp.create(op.query, key, value, mask, lengths, **op.attrs)
+    return result.owner.opview, result
+
+
+def _as_f32(mask: ir.Value) -> ir.Value:
+    """A mask of floats; what an i1 mask hides is -inf, the rest 0."""
+    wide = ir.F32Type.get()
+    if mask.type.rank == 0:
+        type_ = ir.RankedTensorType.get([1], mask.type.element_type)
+        mask = tensor.expand_shape(type_, mask, [], [], [1])
+    if isinstance(mask.type.element_type, ir.FloatType):
+        return emit.convert_tensor(mask, wide)
+    axes = emit.axes(mask.type.rank)
+
+    def body(allowed: ir.Value, _: ir.Value) -> ir.Value:
+        return arith.select(allowed, emit.constant(wide, 0.0), emit.constant(wide, -math.inf))
+
+    out = emit.empty(emit.sizes(mask), wide)
+    return emit.generic([mask], out, [axes, axes], "p" * mask.type.rank, body)
+
+
+def _mask_type(type_: ir.RankedTensorType) -> ir.MemRefType:
+    """Axes of size 1, which are repeated, and others."""
+    plain = code.matrix(type_.element_type, type_.rank)
+    shape = [1 if size == 1 else code.DYNAMIC for size in type_.shape]
+    return ir.MemRefType.get(shape, type_.element_type, plain.layout)
+
+
+def build(op: AttentionOp, kernels: Kernels, arch: Arch) -> ir.Value:
+    """Emits buffers and launches for an op that :func:`prepare` made; returns the result."""
+    problem = _problem(op)
+    p = parameters(problem, arch, _rows(op))
+    assert p is not None  # else it was refused
+    element = op.query.type.element_type
+    shape = emit.sizes(op.query)
+    shape[2] = op.num_heads * op.v_head_dim
+    result = code.alloc(shape, element)
+    buffers = [code.to_buffer(x) for x in (op.query, op.key, op.value)]
+    buffers += [code.to_buffer(x) for x in (op.mask, op.kv_lengths) if x is not None]
+    emit_kernel(kernels, problem, p)(buffers, result)
+    return code.to_tensor(result)
+
+
+def emit_kernel(kernels: Kernels, problem: Problem, p: Parameters) -> Any:
+    """A function that emits launches, given the buffers of operands and of the result."""
+    attention = _Attention(problem, p)
+    element = ir.Type.parse(problem.element)
+    types: list[ir.Type] = [code.matrix(element, 3)] * 3
+    if problem.mask is not None:
+        types.append(ir.Type.parse(problem.mask))
+    if problem.lengths is not None:
+        types.append(code.matrix(ir.Type.parse(problem.lengths), 1))
+    outs = [code.matrix(code.f32(), 4), code.matrix(code.f32(), 4)]
+    types += outs if p.split else [code.matrix(element, 3)]
+    name = kernels.name(f"rlx_attention_{problem.element}", (problem, p))
+    launch = kernels.define(name, types, attention.body, block=[p.threads])
+    shared = p.shared(problem.padded, problem.columns)
+    if not p.split:
+
+        def direct(buffers: list[ir.Value], result: ir.Value) -> None:
+            launch(*buffers, result, grid=[attention.blocks(buffers[0])], shared=shared)
+
+        return direct
+
+    merge = kernels.define(
+        f"{name}_merge",
+        [*outs, code.matrix(element, 3)],
+        attention.merge,
+        block=[_MERGE_THREADS],
+    )
+
+    def split(buffers: list[ir.Value], result: ir.Value) -> None:
+        blocks = attention.blocks(buffers[0])
+        tiles = code.ceil_div(code.dim(buffers[1], 1), p.keys)
+        each = code.divide(_SPLIT_BLOCKS, code.maximum(blocks, 1))
+        splits = code.maximum(code.minimum(each, tiles), 1)
+        # The rows of a head's result: one for each query.
+        heads = problem.groups * problem.repeat
+        batch, queries = code.dim(buffers[0], 0), code.dim(buffers[0], 1)
+        rows = code.multiply(batch, code.multiply(queries, heads))
+        sums = code.alloc([splits, rows, 1, problem.v_dims], code.f32())
+        stats = code.alloc([splits, rows, 1, 2], code.f32())
+        launch(*buffers, sums, stats, grid=[code.multiply(blocks, splits)], shared=shared)
+        merge(sums, stats, result, grid=[rows])
+
+    return split
+
+
+_MERGE_THREADS = 128
+
+
+class _Attention:
+    """The kernel for one problem; sizes come at run time."""
+
+    def __init__(self, problem: Problem, p: Parameters):
+        self.problem, self.p = problem, p
+        self.k_steps = problem.padded // 16
+        self.k_tiles = p.keys // 8
+        self.e_tiles = problem.columns // 8
+        self.m_tiles = p.rows // 16
+        # Scores whose order is that of the products need no work of their own.
+        self.raw = problem.scale > 0 and not problem.softcap and problem.mask is None
+
+    def blocks(self, query: ir.Value) -> Index:
+        """Blocks that see all keys."""
+        rows = code.multiply(code.dim(query, 1), self.problem.repeat)
+        across = code.multiply(code.dim(query, 0), self.problem.groups * self.problem.parts)
+        return code.multiply(code.ceil_div(rows, self.p.block_rows), across)
+
+    # -- the whole ---------------------------------------------------------------------------------
+
+    def body(self, *arguments: ir.Value) -> None:
+        problem, p = self.problem, self.p
+        self.query, self.key, self.value = arguments[:3]
+        rest = list(arguments[3:])
+        self.mask = rest.pop(0) if problem.mask is not None else None
+        lengths = rest.pop(0) if problem.lengths is not None else None
+        self.element = ir.Type.parse(problem.element)
+        self.queries, self.keys = code.dim(self.query, 1), code.dim(self.key, 1)
+        self.thread = code.thread(p.threads)
+        self.lane = Lane(code.remainder(self.thread, 32))
+        self.warp_row = code.multiply(code.warp_of(self.thread), p.rows)
+        self.rows = code.multiply(self.queries, problem.repeat)
+        splits = code.dim(rest[0], 0) if p.split else 1
+        split = self.place(splits)
+        self.reach(lengths)
+
+        memory = Memory()
+        self.q = memory.tile(p.block_rows, problem.padded, self.element)
+        out = memory.tile(p.block_rows, problem.columns, self.element, at=0)
+        self.k = memory.tile(p.keys, problem.padded, self.element)
+        self.v = memory.tile(p.keys, problem.columns, self.element)
+
+        first, end = self.tiles(split, splits)
+        self.load_queries()
+        code.if_(code.less(first, end), lambda: self.load_keys(first))
+        code.commit()
+        sums = self.loop(first, end)
+        code.wait(0)
+        if p.split:
+            self.write_part(sums, split, *rest)
+        else:
+            code.barrier()
+            self.stage(sums, out)
+            code.barrier()
+            self.write(out, rest[0])
+
+    def place(self, splits: Index) -> Index:
+        """Which part of the problem the block computes; returns which part of the keys it sees."""
+        problem, p = self.problem, self.p
+        number = code.block("x")
+        split = code.remainder(number, splits)
+        number = code.divide(number, splits)
+        blocks = code.ceil_div(self.rows, p.block_rows)
+        down = code.remainder(number, blocks)
+        if problem.causal:
+            # Blocks that see many keys come first.
+            down = code.subtract(code.subtract(blocks, 1), down)
+        number = code.divide(number, blocks)
+        self.part = code.remainder(number, problem.parts)
+        number = code.divide(number, problem.parts)
+        self.group = code.remainder(number, problem.groups)
+        self.batch = code.divide(number, problem.groups)
+        self.row = code.multiply(down, p.block_rows)
+        return split
+
+    def reach(self, lengths: ir.Value | None) -> None:
+        """How many keys there are, and where the first query stands."""
+        if lengths is not None:
+            length = code.load_raw(lengths, [self.batch])
+            self.used: Index = arith.index_cast(ir.IndexType.get(), length)
+            self.offset: Index = code.subtract(self.used, self.queries)
+            return
+        self.used = self.keys
+        self.offset = (
+            code.subtract(self.keys, self.queries)
+            if self.problem.q_offset is None
+            else self.problem.q_offset
+        )
+
+    def range_of(self, low_position: Index, high_position: Index) -> tuple[Index, Index]:
+        """Keys that are seen from a position in the given range, whatever it is."""
+        problem = self.problem
+        low: Index = 0
+        if problem.left >= 0:
+            low = code.maximum(code.subtract(low_position, problem.left), 0)
+        high = self.used
+        if problem.causal:
+            high = code.minimum(high, code.add(high_position, 1))
+        if problem.right >= 0:
+            high = code.minimum(high, code.add(high_position, problem.right + 1))
+        return low, high
+
+    def tiles(self, split: Index, splits: Index) -> tuple[Index, Index]:
+        """The first tile that the block visits, and the one after the last."""
+        problem, p = self.problem, self.p
+        last_row = code.minimum(code.add(self.row, p.block_rows), self.rows)
+        top = code.add(self.offset, code.divide(self.row, problem.repeat))
+        last = code.divide(code.subtract(last_row, 1), problem.repeat)
+        bottom = code.add(self.offset, last)
+        low, high = self.range_of(top, bottom)
+        # What every row sees.
+        self.all_low, self.all_high = self.range_of(bottom, top)
+        # Nothing at all is seen: an empty range.
+        high = code.maximum(high, 0)
+        first = code.divide(low, p.keys)
+        end = code.maximum(code.ceil_div(high, p.keys), first)
+        if not p.split:
+            return first, end
+        count = code.subtract(end, first)
+        each = code.divide(code.add(count, code.subtract(splits, 1)), splits)
+        begin = code.add(first, code.multiply(split, each))
+        return begin, code.minimum(code.add(begin, each), end)
+
+    # -- copies ------------------------------------------------------------------------------------
+
+    def head_of(self, row: Index) -> tuple[Index, Index]:
+        """Query and head that a row of the problem stands for."""
+        repeat = self.problem.repeat
+        head = code.add(code.multiply(self.group, repeat), code.remainder(row, repeat))
+        return code.divide(row, repeat), head
+
+    def copy(
+        self, source: ir.Value, dims: int, place: Any, limit: Index | None, tile: Tile
+    ) -> None:
+        rows = tile.memory.type.shape[0]
+        fast = code.aligned(source) if dims % code.CHUNK == 0 else None
+        code.copy_tile(self.thread, self.p.threads, fast, source, place, limit, tile, 0, rows)
+
+    def load_queries(self) -> None:
+        dims = self.problem.dims
+
+        def place(row: Index) -> tuple[list[Index], Index, ir.Value]:
+            at = code.add(self.row, row)
+            query, head = self.head_of(at)
+            return [self.batch, query], code.multiply(head, dims), code.less(at, self.rows)
+
+        limit = None if dims == self.problem.padded else dims
+        self.copy(self.query, dims, place, limit, self.q)
+
+    def load_keys(self, number: Index) -> None:
+        dims = self.problem.dims
+        limit = None if dims == self.problem.padded else dims
+        self.load_rows(self.key, number, dims, code.multiply(self.group, dims), limit, self.k)
+
+    def load_values(self, number: Index) -> None:
+        dims, columns = self.problem.v_dims, self.problem.columns
+        start = code.multiply(self.part, columns)
+        column = code.add(code.multiply(self.group, dims), start)
+        limit = None if dims % columns == 0 else code.subtract(dims, start)
+        self.load_rows(self.value, number, dims, column, limit, self.v)
+
+    def load_rows(
+        self,
+        source: ir.Value,
+        number: Index,
+        dims: int,
+        column: Index,
+        limit: Index | None,
+        tile: Tile,
+    ) -> None:
+        """Rows of keys or values; zero past those in use, whatever memory holds."""
+        first = code.multiply(number, self.p.keys)
+
+        def place(row: Index) -> tuple[list[Index], Index, ir.Value]:
+            at = code.add(first, row)
+            return [self.batch, at], column, code.less(at, self.used)
+
+        self.copy(source, dims, place, limit, tile)
+
+    # -- the loop over tiles -----------------------------------------------------------------------
+
+    def loop(self, first: Index, end: Index) -> "_State":
+        zero = code.zeros(code.pairs(2, code.f32()))
+        lowest, nothing = code.scalar(-math.inf), code.scalar(0.0)
+        state = _State(
+            [zero] * (self.m_tiles * self.e_tiles),
+            [lowest] * (2 * self.m_tiles),
+            [nothing] * (2 * self.m_tiles),
+        )
+
+        def step(number: ir.Value, *values: ir.Value) -> list[ir.Value]:
+            state = self.unpack(list(values))
+            code.wait(0)
+            code.barrier()  # the keys are there, and nobody reads the last values any more
+            self.load_values(number)
+            code.commit()
+            scores = self.hide(self.scores(), number)
+            weights, state = self.softmax(scores, state)
+            code.wait(0)
+            code.barrier()  # the values are there, and nobody reads the keys any more
+            coming = code.add(number, 1)
+            code.if_(code.less(coming, end), lambda: self.load_keys(coming))
+            code.commit()
+            return self.mix(weights, state).pack()
+
+        return self.unpack(code.loop(first, end, 1, step, state.pack()))
+
+    def unpack(self, values: list[ir.Value]) -> "_State":
+        count = self.m_tiles * self.e_tiles
+        rows = 2 * self.m_tiles
+        return _State(
+            values[:count], values[count : count + rows], values[count + rows : count + 2 * rows]
+        )
+
+    def scores(self) -> list[list[ir.Value]]:
+        """Products of queries and keys: for each tile of 16 rows those of 8 keys each."""
+        lane, zero = self.lane, code.zeros(code.pairs(2, code.f32()))
+        sums = [[zero] * self.k_tiles for _ in range(self.m_tiles)]
+        for k in range(self.k_steps):
+            left = []
+            for m in range(self.m_tiles):
+                row = code.add(self.warp_row, code.add(lane.low, 16 * m))
+                left.append(self.q.load(row, lane.half, 2 * k, lane.low, False))
+            for n in range(self.k_tiles // 2):
+                row = code.add(lane.across, 16 * n)
+                both = self.k.load(row, lane.chunk, 2 * k, lane.across, False)
+                for half in range(2):
+                    right = code.part(both, 2 * half, 2)
+                    for m in range(self.m_tiles):
+                        total = sums[m][2 * n + half]
+                        sums[m][2 * n + half] = code.mma(left[m], right, total)
+        return sums
+
+    def hide(self, sums: list[list[ir.Value]], number: ir.Value) -> list["_Row"]:
+        """Scores by row; -inf where a key is hidden."""
+        rows = [
+            _Row(m, i, [code.element(t, i, x) for t in sums[m] for x in range(2)])
+            for m in range(self.m_tiles)
+            for i in range(2)
+        ]
+        if not self.raw:
+            rows = [_Row(r.tile, r.half, [self.score(x) for x in r.values]) for r in rows]
+        first = code.multiply(number, self.p.keys)
+        end = code.add(first, self.p.keys)
+        edge = arith.ori(code.less(self.all_high, end), code.less(first, self.all_low))
+        values = [x for row in rows for x in row.values]
+
+        def hidden() -> list[ir.Value]:
+            return [x for row in rows for x in self.hide_row(row, first)]
+
+        if self.mask is None:
+            values = code.if_(edge, hidden, lambda: values, [code.f32()] * len(values))
+        else:
+            values = hidden()
+        width = 2 * self.k_tiles
+        return [
+            _Row(r.tile, r.half, values[n * width : (n + 1) * width]) for n, r in enumerate(rows)
+        ]
+
+    def score(self, product: ir.Value) -> ir.Value:
+        problem = self.problem
+        if problem.softcap:
+            factor = code.scalar(problem.scale / problem.softcap)
+            return code.bounded(arith.mulf(product, factor), problem.softcap)
+        return arith.mulf(product, code.scalar(problem.scale))
+
+    def hide_row(self, row: "_Row", first: Index) -> list[ir.Value]:
+        at = code.add(self.row, code.add(self.warp_row, row.number(self.lane)))
+        query, head = self.head_of(at)
+        position = code.add(self.offset, query)
+        low, high = self.range_of(position, position)
+        here = code.add(first, self.lane.column)
+        width = self.p.keys
+        lowest = code.scalar(-math.inf)
+
+        def bound(value: Index) -> ir.Value:
+            """Relative to the lane's first key, cut to what matters, as i32."""
+            inside = code.maximum(code.minimum(code.subtract(value, here), width), -1)
+            return arith.index_cast(ir.IntegerType.get_signless(32), code.index(inside))
+
+        end = bound(high)
+        start = bound(low) if self.problem.left >= 0 else None
+        out = []
+        for n, value in enumerate(row.values):
+            offset = n // 2 * 8 + n % 2
+            number = code.i32(offset)
+            seen = arith.cmpi(arith.CmpIPredicate.slt, number, end)
+            if start is not None:
+                seen = arith.andi(seen, arith.cmpi(arith.CmpIPredicate.sge, number, start))
+            if self.mask is not None:
+                added = self.load_mask([self.batch, head, query, code.add(here, offset)])
+                shows = arith.cmpf(arith.CmpFPredicate.UNE, added, lowest)
+                seen = arith.andi(seen, shows)
+                value = arith.addf(value, added)
+            out.append(arith.select(seen, value, lowest))
+        return out
+
+    def load_mask(self, at: list[Index]) -> ir.Value:
+        """An element of the mask; of the last query or key for those past the end."""
+        assert self.mask is not None
+        at = [*at[:2], code.minimum(at[2], code.subtract(self.queries, 1)), at[3]]
+        at[3] = code.minimum(at[3], code.subtract(self.keys, 1))
+        shape = self.mask.type.shape
+        place = at[4 - len(shape) :]
+        place = [0 if size == 1 else i for size, i in zip(shape, place, strict=True)]
+        return code.load_raw(self.mask, place)
+
+    def softmax(self, rows: list["_Row"], state: "_State") -> tuple[list[ir.Value], "_State"]:
+        """Fragments of weights for each tile of rows, and the state with sums scaled for them."""
+        tops, totals, sums = list(state.tops), list(state.totals), list(state.sums)
+        lowest, zero = code.scalar(-math.inf), code.scalar(0.0)
+        weights: list[list[ir.Value]] = []
+        factors: list[ir.Value] = []
+        # Units of the exponent: products, or scores.
+        unit = self.unit()
+        for n, row in enumerate(rows):
+            top = functools.reduce(code.larger, row.values)
+            top = code.larger(tops[n], code.over_quad(top, code.larger))
+            # Nothing seen so far: any number will do.
+            none = arith.cmpf(arith.CmpFPredicate.OEQ, top, lowest)
+            base = arith.select(none, zero, top)
+            power = self.power(base, unit)
+            factor = power(tops[n])
+            values = [power(value) for value in row.values]
+            total = functools.reduce(arith.addf, values)
+            totals[n] = code.fma(totals[n], factor, total)
+            tops[n] = top
+            weights.append(values)
+            factors.append(factor)
+        for m in range(self.m_tiles):
+            scale = vector.from_elements(
+                code.pairs(2, code.f32()),
+                [factors[2 * m], factors[2 * m], factors[2 * m + 1], factors[2 * m + 1]],
+            )
+            for e in range(self.e_tiles):
+                at = m * self.e_tiles + e
+                sums[at] = arith.mulf(sums[at], scale)
+        return self.fragments(weights), _State(sums, tops, totals)
+
+    def unit(self) -> float:
+        return self.problem.scale * LOG2E if self.raw else LOG2E
+
+    def power(self, base: ir.Value, unit: float) -> Any:
+        """x to 2^(unit (x - base))."""
+        if self.raw:
+            shift = arith.mulf(base, code.scalar(-unit))
+            return lambda x: code.exp2(code.fma(x, code.scalar(unit), shift))
+        # The difference first: a mask may hold the lowest number there is.
+        return lambda x: code.exp2(arith.mulf(arith.subf(x, base), code.scalar(unit)))
+
+    def fragments(self, weights: list[list[ir.Value]]) -> list[ir.Value]:
+        """Weights as left operands: for each tile of rows those of 16 keys each."""
+        made = []
+        for m in range(self.m_tiles):
+            for k in range(self.p.keys // 16):
+                parts = []
+                for tile in (2 * k, 2 * k + 1):
+                    for half in range(2):
+                        row = weights[2 * m + half]
+                        both = code.pair(row[2 * tile], row[2 * tile + 1])
+                        parts.append(code.narrow(both, self.element))
+                value = code.zeros(code.pairs(4, self.element))
+                for n, one in enumerate(parts):
+                    value = vector.insert(one, value, [], [n])
+                made.append(value)
+        return made
+
+    def mix(self, weights: list[ir.Value], state: "_State") -> "_State":
+        """Adds products of weights and values."""
+        lane, sums = self.lane, list(state.sums)
+        steps = self.p.keys // 16
+        for k in range(steps):
+            for e in range(self.e_tiles // 2):
+                row = code.add(lane.low, 16 * k)
+                both = self.v.load(row, lane.half, 2 * e, lane.low, True)
+                for half in range(2):
+                    right = code.part(both, 2 * half, 2)
+                    for m in range(self.m_tiles):
+                        at = m * self.e_tiles + 2 * e + half
+                        sums[at] = code.mma(weights[m * steps + k], right, sums[at])
+        return _State(sums, state.tops, state.totals)
+
+    # -- results -----------------------------------------------------------------------------------
+
+    def stage(self, state: "_State", out: Tile) -> None:
+        """Divides by the sums of weights, rounds, and puts rows into shared memory."""
+        lane, zero = self.lane, code.scalar(0.0)
+        for m in range(self.m_tiles):
+            for i in range(2):
+                total = code.over_quad(state.totals[2 * m + i], arith.addf)
+                empty = arith.cmpf(arith.CmpFPredicate.OEQ, total, zero)
+                factor = arith.select(empty, zero, code.reciprocal(total))
+                factor = code.pair(factor, factor)
+                row = code.add(self.warp_row, code.add(lane.row, 16 * m + 8 * i))
+                for e in range(self.e_tiles):
+                    both = vector.extract(state.sums[m * self.e_tiles + e], [], [i])
+                    both = code.narrow(arith.mulf(both, factor), self.element)
+                    at = code.add(out.column(lane.row, 0, e), lane.column)
+                    vector.store(both, out.memory, [code.index(row), code.index(at)], alignment=4)
+
+    def write(self, out: Tile, result: ir.Value) -> None:
+        """Writes rows of the block, as much of them as there is."""
+        problem, p = self.problem, self.p
+        chunks = problem.columns // code.CHUNK
+        type_ = ir.VectorType.get([code.CHUNK], self.element)
+        wide = code.aligned(result) if problem.v_dims % code.CHUNK == 0 else code.i1(False)
+
+        def one(number: ir.Value) -> None:
+            row, chunk = code.divide(number, chunks), code.remainder(number, chunks)
+            at = code.add(self.row, row)
+            query, head = self.head_of(at)
+            inside = code.add(
+                code.multiply(self.part, problem.columns), code.multiply(chunk, code.CHUNK)
+            )
+            column = code.add(code.multiply(head, problem.v_dims), inside)
+            place = [code.index(self.batch), code.index(query)]
+            start = out.column(row, chunk)
+
+            def vectors() -> None:
+                indices = [code.index(row), code.index(start)]
+                value = vector.load(type_, out.memory, indices, alignment=16)
+                vector.store(value, result, [*place, code.index(column)], alignment=16)
+
+            def elements() -> None:
+                left = code.minimum(code.subtract(problem.v_dims, inside), code.CHUNK)
+
+                def element(e: ir.Value) -> None:
+                    value = code.load_raw(out.memory, [row, code.add(start, e)])
+                    memref.store(value, result, [*place, code.index(code.add(column, e))])
+
+                code.loop(0, left, 1, element)
+
+            whole = code.at_most(code.add(inside, code.CHUNK), problem.v_dims)
+            fits = arith.andi(wide, whole)
+            code.if_(code.less(at, self.rows), lambda: _drop(code.if_(fits, vectors, elements)))
+
+        code.loop(self.thread, p.block_rows * chunks, p.threads, one)
+
+    # -- split keys --------------------------------------------------------------------------------
+
+    def write_part(self, state: "_State", split: Index, sums: ir.Value, stats: ir.Value) -> None:
+        """Sums, largest scores (as exponents of two) and totals of what the block saw."""
+        problem, lane = self.problem, self.lane
+        heads = problem.groups * problem.repeat
+        start = code.multiply(self.part, problem.columns)
+        for m in range(self.m_tiles):
+            for i in range(2):
+                total = code.over_quad(state.totals[2 * m + i], arith.addf)
+                top = arith.mulf(state.tops[2 * m + i], code.scalar(self.unit()))
+                at = code.add(self.row, code.add(self.warp_row, code.add(lane.row, 16 * m + 8 * i)))
+                query, head = self.head_of(at)
+                row = code.add(
+                    code.multiply(code.add(code.multiply(self.batch, self.queries), query), heads),
+                    head,
+                )
+                place = [code.index(x) for x in (split, row, 0)]
+
+                def one(
+                    m: int = m,
+                    i: int = i,
+                    place: list[ir.Value] = place,
+                    top: ir.Value = top,
+                    total: ir.Value = total,
+                ) -> None:
+                    for e in range(self.e_tiles):
+                        both = vector.extract(state.sums[m * self.e_tiles + e], [], [i])
+                        for x in range(2):
+                            column = code.add(start, code.add(lane.column, 8 * e + x))
+                            value = vector.extract(both, [], [x])
+                            self.store_if_inside(value, sums, place, column)
+
+                    def statistics() -> None:
+                        memref.store(top, stats, [*place, code.index(0)])
+                        memref.store(total, stats, [*place, code.index(1)])
+
+                    first = arith.cmpi(
+                        arith.CmpIPredicate.eq, code.index(lane.column), code.index(0)
+                    )
+                    code.if_(first, statistics)
+
+                code.if_(code.less(at, self.rows), one)
+
+    def store_if_inside(
+        self, value: ir.Value, sums: ir.Value, place: list[ir.Value], column: Index
+    ) -> None:
+        def store() -> None:
+            memref.store(value, sums, [*place, code.index(column)])
+
+        if self.problem.v_dims % self.problem.columns == 0:
+            store()
+        else:
+            code.if_(code.less(column, self.problem.v_dims), store)
+
+    def merge(self, sums: ir.Value, stats: ir.Value, result: ir.Value) -> None:
+        """Merges the parts of a row; a block per row."""
+        problem = self.problem
+        heads = problem.groups * problem.repeat
+        element = ir.Type.parse(problem.element)
+        row, thread = code.block("x"), code.thread(_MERGE_THREADS)
+        splits, queries = code.dim(sums, 0), code.dim(result, 1)
+        lowest, zero = code.scalar(-math.inf), code.scalar(0.0)
+
+        def statistic(split: ir.Value, which: int) -> ir.Value:
+            return code.load_raw(stats, [split, row, 0, which])
+
+        (top,) = code.loop(
+            0, splits, 1, lambda s, best: [code.larger(best, statistic(s, 0))], [lowest]
+        )
+        none = arith.cmpf(arith.CmpFPredicate.OEQ, top, lowest)
+        base = arith.select(none, zero, top)
+        query = code.divide(row, heads)
+        column = code.multiply(code.remainder(row, heads), problem.v_dims)
+        place = [code.divide(query, queries), code.remainder(query, queries)]
+
+        def one(e: ir.Value) -> None:
+            def add(s: ir.Value, total: ir.Value, weight: ir.Value) -> list[ir.Value]:
+                factor = code.exp2(arith.subf(statistic(s, 0), base))
+                value = code.load_raw(sums, [s, row, 0, e])
+                return [code.fma(value, factor, total), code.fma(statistic(s, 1), factor, weight)]
+
+            total, weight = code.loop(0, splits, 1, add, [zero, zero])
+            empty = arith.cmpf(arith.CmpFPredicate.OEQ, weight, zero)
+            factor = arith.select(empty, zero, code.reciprocal(weight))
+            value = arith.truncf(element, arith.mulf(total, factor))
+            at = [code.index(i) for i in (*place, code.add(column, e))]
+            memref.store(value, result, at)
+
+        code.loop(thread, problem.v_dims, _MERGE_THREADS, one)
+
+
+@dataclass(frozen=True)
+class _State:
+    """What a lane holds: fragments of sums, and for each of its rows largest score and total."""
+
+    sums: list[ir.Value]
+    tops: list[ir.Value]
+    totals: list[ir.Value]
+
+    def pack(self) -> list[ir.Value]:
+        return [*self.sums, *self.tops, *self.totals]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """Scores of a lane in one row: of 16, in the upper or lower half."""
+
+    tile: int
+    half: int
+    values: list[ir.Value]
+
+    def number(self, lane: Lane) -> Index:
+        """Which row of the warp it is."""
+        return code.add(lane.row, 16 * self.tile + 8 * self.half)
+
+
+def _drop(_: Any) -> None:
+    """For branches, which yield nothing."""

@@ -1,0 +1,309 @@
+"""`rlx.matmul` on tensor cores: mma.sync, fed by ldmatrix and cp.async.
+
+A block of threads computes a tile of the result. While it multiplies a slice of the operands in
+shared memory, the next slices are on their way. Each warp keeps its part of the tile in registers,
+in f32; at the end the tile goes through shared memory, so that rows are written 16 bytes at a time.
+
+Sizes and strides come at run time. Rows that are not aligned to 16 bytes are copied element by
+element: right, but slow.
+"""
+
+import functools
+from dataclasses import dataclass
+
+from rlx.dialects import emit
+from rlx.dialects.base import RlxOp
+from rlx.dialects.matmul import MatmulOp
+from rlx.dialects.types import is_static
+from rlx.host import arith, ir, memref, tensor, vector
+from rlx.schedules.cuda import code
+from rlx.schedules.cuda.arch import Arch
+from rlx.schedules.cuda.code import Index, Lane, Memory, Tile
+from rlx.schedules.cuda.kernels import Kernels, Launch
+
+__all__ = ["Parameters", "build", "emit_kernel", "parameters", "prepare", "refusal"]
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Sizes of tiles.
+
+    Attributes:
+        rows, columns, inner: of the tile that a block computes, and of a slice of its operands.
+        warp_rows, warp_columns: the part of a warp; multiples of 16, columns a power of two.
+        stages: slices that shared memory holds.
+        group: tiles below each other that follow in a row, so that they share columns in the cache.
+    """
+
+    rows: int
+    columns: int
+    inner: int
+    warp_rows: int
+    warp_columns: int
+    stages: int
+    group: int = 8
+
+    @property
+    def warps_across(self) -> int:
+        return self.columns // self.warp_columns
+
+    @property
+    def threads(self) -> int:
+        return 32 * (self.rows // self.warp_rows) * self.warps_across
+
+    def stage_bytes(self, transposed: bool) -> int:
+        weight = (self.columns, self.inner) if transposed else (self.inner, self.columns)
+        return Tile.bytes_of(self.rows, self.inner) + Tile.bytes_of(*weight)
+
+    def shared(self, transposed: bool) -> int:
+        return max(
+            self.stages * self.stage_bytes(transposed), Tile.bytes_of(self.rows, self.columns)
+        )
+
+
+_MANY = Parameters(128, 128, 32, 64, 64, stages=4)
+_SOME = Parameters(64, 64, 64, 32, 32, stages=4)
+_FEW = Parameters(16, 32, 128, 16, 16, stages=5)
+
+
+def parameters(rows: int | None) -> Parameters:
+    """For a number of rows; None: not known."""
+    if rows is None or rows > 256:
+        return _MANY
+    return _SOME if rows > 16 else _FEW
+
+
+def refusal(op: MatmulOp, arch: Arch) -> str | None:
+    """Why the kernel is not for ``op``; None when it is."""
+    element = op.input.type.element_type
+    if not isinstance(element, (ir.F16Type, ir.BF16Type)):
+        return f"tensor cores would round {element}"
+    return None
+
+
+def prepare(op: MatmulOp) -> tuple[RlxOp, ir.Value]:
+    """Checks sizes and makes a matmul of two matrices; returns it and the value of the result."""
+    input, weight = op.fitting_operands()
+    shape = emit.sizes(input)
+    rows = input
+    if len(shape) == 1:
+        type_ = ir.RankedTensorType.get([1, *input.type.shape], input.type.element_type)
+        rows = tensor.expand_shape(type_, input, [[0, 1]], [], [1, *shape])
+    while rows.type.rank > 2:
+        rows = emit.join_axes(rows, 0)
+    result = MatmulOp.create(rows, weight, transpose_weight=op.transpose_weight)
+    made = result.owner.opview
+    sizes = [*shape[:-1], emit.dim(weight, 0 if op.transpose_weight else 1)]
+    return made, _with_shape(result, sizes)
+
+
+def _with_shape(value: ir.Value, sizes: list[emit.Size]) -> ir.Value:
+    """A matrix with its rows spread over the leading axes."""
+    element = value.type.element_type
+    static = [size if isinstance(size, int) else code.DYNAMIC for size in sizes]
+    if len(sizes) == 1:
+        return tensor.collapse_shape(ir.RankedTensorType.get(static, element), value, [[0, 1]])
+    if len(sizes) == 2:
+        return value
+    last = len(sizes) - 1
+    dynamic = [size for size in sizes if not isinstance(size, int)]
+    type_ = ir.RankedTensorType.get(static, element)
+    return tensor.expand_shape(type_, value, [list(range(last)), [last]], dynamic, static)
+
+
+def build(op: MatmulOp, kernels: Kernels, arch: Arch) -> ir.Value:
+    """Emits buffers and the launch for an op that :func:`prepare` made; returns the result."""
+    input, weight = op.input, op.weight
+    element = input.type.element_type
+    rows = input.type.shape[0]
+    p = parameters(rows if is_static(rows) else None)
+    shape = [emit.dim(input, 0), emit.dim(weight, 0 if op.transpose_weight else 1)]
+    result = code.alloc(shape, element)
+    launch = emit_kernel(kernels, element, op.transpose_weight, p)
+    tiles = code.multiply(code.ceil_div(shape[0], p.rows), code.ceil_div(shape[1], p.columns))
+    launch(
+        code.to_buffer(input),
+        code.to_buffer(weight),
+        result,
+        grid=[tiles],
+        shared=p.shared(op.transpose_weight),
+    )
+    return code.to_tensor(result)
+
+
+def emit_kernel(kernels: Kernels, element: ir.Type, transposed: bool, p: Parameters) -> Launch:
+    """input [M, X], weight [N, X] or [X, N], result [M, N]; a block per tile."""
+    key = (str(element), transposed, p)
+    name = kernels.name(f"rlx_matmul_{'nk' if transposed else 'kn'}_{element}", key)
+    return kernels.define(
+        name,
+        [code.matrix(element)] * 3,
+        _Matmul(element, transposed, p).body,
+        block=[p.threads],
+    )
+
+
+class _Matmul:
+    """The kernel for one set of parameters."""
+
+    def __init__(self, element: ir.Type, transposed: bool, p: Parameters):
+        self.element, self.transposed, self.p = element, transposed, p
+
+    def body(self, a: ir.Value, b: ir.Value, c: ir.Value) -> None:
+        p = self.p
+        self.a, self.b = a, b
+        self.rows, self.inner = code.dim(a, 0), code.dim(a, 1)
+        self.columns = code.dim(c, 1)
+        self.thread = code.thread(p.threads)
+        warp = code.warp_of(self.thread)
+        self.lane = Lane(code.remainder(self.thread, 32))
+        self.warp_row = code.multiply(code.divide(warp, p.warps_across), p.warp_rows)
+        self.warp_column = code.multiply(code.remainder(warp, p.warps_across), p.warp_columns)
+        self.row, self.column = self.place()
+        self.fast = code.both(code.aligned(a), code.aligned(b))
+
+        memory = Memory()
+        self.left = memory.tile(p.stages * p.rows, p.inner, self.element)
+        shape = (p.columns, p.inner) if self.transposed else (p.inner, p.columns)
+        self.right_rows = shape[0]
+        self.right = memory.tile(p.stages * shape[0], shape[1], self.element)
+        out = memory.tile(p.rows, p.columns, self.element, at=0)
+
+        slices = code.ceil_div(self.inner, p.inner)
+        for stage in range(p.stages - 1):
+            code.if_(code.less(stage, slices), functools.partial(self.fetch, stage, stage))
+            code.commit()
+
+        def step(number: ir.Value, *sums: ir.Value) -> list[ir.Value]:
+            code.wait(p.stages - 2)
+            code.barrier()  # the slice is there, and nobody reads the one before any more
+            coming = code.add(number, p.stages - 1)
+            code.if_(
+                code.less(coming, slices),
+                lambda: self.fetch(coming, code.remainder(coming, p.stages)),
+            )
+            code.commit()
+            return self.multiply(code.remainder(number, p.stages), list(sums))
+
+        count = p.warp_rows // 16 * p.warp_columns // 8
+        zero = code.zeros(code.pairs(2, code.f32()))
+        sums = code.loop(0, slices, 1, step, [zero] * count)
+        code.wait(0)
+        code.barrier()
+        self.stage(sums, out)
+        code.barrier()
+        self.write(out, c)
+
+    def place(self) -> tuple[Index, Index]:
+        """First row and column of the block's tile: groups of rows, column by column."""
+        p = self.p
+        number = code.block("x")
+        down = code.ceil_div(self.rows, p.rows)
+        across = code.ceil_div(self.columns, p.columns)
+        size = code.multiply(across, p.group)
+        first = code.multiply(code.divide(number, size), p.group)
+        height = code.minimum(code.subtract(down, first), p.group)
+        inside = code.remainder(number, size)
+        row = code.add(first, code.remainder(inside, height))
+        return code.multiply(row, p.rows), code.multiply(code.divide(inside, height), p.columns)
+
+    def fetch(self, number: Index, stage: Index) -> None:
+        """Starts to copy slice ``number`` of both operands."""
+        p = self.p
+        depth = code.multiply(number, p.inner)
+        left = code.subtract(self.inner, depth)
+
+        def copy(
+            source: ir.Value, tile: Tile, rows: int, at: tuple[Index, Index], limits: list[Index]
+        ) -> None:
+            def place(row: Index) -> tuple[list[Index], Index, ir.Value]:
+                here = code.add(at[0], row)
+                return [here], at[1], code.less(here, limits[0])
+
+            first = code.multiply(stage, rows)
+            code.copy_tile(
+                self.thread, p.threads, self.fast, source, place, limits[1], tile, first, rows
+            )
+
+        copy(self.a, self.left, p.rows, (self.row, depth), [self.rows, left])
+        if self.transposed:
+            copy(self.b, self.right, p.columns, (self.column, depth), [self.columns, left])
+        else:
+            width = code.subtract(self.columns, self.column)
+            copy(self.b, self.right, p.inner, (depth, self.column), [self.inner, width])
+
+    def multiply(self, stage: Index, sums: list[ir.Value]) -> list[ir.Value]:
+        p, lane = self.p, self.lane
+        down, across = p.warp_rows // 16, p.warp_columns // 8
+        for k in range(p.inner // 16):
+            lefts, rights = [], []
+            for i in range(down):
+                row = code.add(self.warp_row, code.add(lane.low, 16 * i))
+                at = code.add(code.multiply(stage, p.rows), row)
+                lefts.append(self.left.load(at, lane.half, 2 * k, lane.low, False))
+            for j in range(across // 2):
+                first = code.multiply(stage, self.right_rows)
+                if self.transposed:
+                    row = code.add(self.warp_column, code.add(lane.across, 16 * j))
+                    chunk, more, same = lane.chunk, 2 * k, lane.across
+                else:
+                    row = code.add(lane.low, 16 * k)
+                    chunk = code.add(code.divide(self.warp_column, 8), lane.half)
+                    more, same = 2 * j, lane.low
+                at = code.add(first, row)
+                both = self.right.load(at, chunk, more, same, not self.transposed)
+                rights += [code.part(both, 0, 2), code.part(both, 2, 2)]
+            for i in range(down):
+                for j in range(across):
+                    sums[i * across + j] = code.mma(lefts[i], rights[j], sums[i * across + j])
+        return sums
+
+    def stage(self, sums: list[ir.Value], out: Tile) -> None:
+        """Rounds the sums, and puts them into shared memory."""
+        p, lane = self.p, self.lane
+        across = p.warp_columns // 8
+        for i in range(p.warp_rows // 16):
+            for j in range(across):
+                rounded = code.narrow(sums[i * across + j], self.element)
+                for half in range(2):
+                    row = code.add(self.warp_row, code.add(lane.row, 16 * i + 8 * half))
+                    chunk = code.divide(self.warp_column, 8)
+                    at = code.add(out.column(lane.row, chunk, j), lane.column)
+                    value = vector.extract(rounded, [], [half])
+                    indices = [code.index(row), code.index(at)]
+                    vector.store(value, out.memory, indices, alignment=4)
+
+    def write(self, out: Tile, c: ir.Value) -> None:
+        """Writes the tile, as much of it as there is."""
+        p = self.p
+        chunks = p.columns // code.CHUNK
+        wide = code.aligned(c)
+        type_ = ir.VectorType.get([code.CHUNK], self.element)
+
+        def one(number: ir.Value) -> None:
+            row, chunk = code.divide(number, chunks), code.remainder(number, chunks)
+            at = code.add(self.row, row)
+            column = code.add(self.column, code.multiply(chunk, code.CHUNK))
+            start = out.column(row, chunk)
+
+            def vectors() -> None:
+                indices = [code.index(row), code.index(start)]
+                value = vector.load(type_, out.memory, indices, alignment=16)
+                vector.store(value, c, [code.index(at), code.index(column)], alignment=16)
+
+            def elements() -> None:
+                count = code.minimum(code.subtract(self.columns, column), code.CHUNK)
+
+                def element(e: ir.Value) -> None:
+                    value = code.load_raw(out.memory, [row, code.add(start, e)])
+                    memref.store(value, c, [code.index(at), code.index(code.add(column, e))])
+
+                code.loop(0, count, 1, element)
+
+            whole = code.at_most(code.add(column, code.CHUNK), self.columns)
+            code.if_(
+                code.less(at, self.rows),
+                lambda: code.if_(arith.andi(wide, whole), vectors, elements),
+            )
+
+        code.loop(self.thread, p.rows * chunks, p.threads, one)

@@ -1,0 +1,1 @@
+"""What tests of compiled code are made of, beyond references: for rlx and for who builds on it."""
