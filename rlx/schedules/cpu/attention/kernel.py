@@ -12,7 +12,7 @@ from rlx.schedules.cpu.attention.rotation import before, marked
 from rlx.schedules.cpu.code import Index, Kernels
 from rlx.schedules.cpu.isa import Isa
 
-__all__ = ["build"]
+__all__ = ["Attention", "build"]
 
 
 def build(op: AttentionOp, kernels: Kernels, isa: Isa) -> ir.Value:
@@ -29,14 +29,16 @@ def build(op: AttentionOp, kernels: Kernels, isa: Isa) -> ir.Value:
         if turned is not None:
             tables = [turned.cos, turned.sin]
             buffers += tables if turned.positions is None else [*tables, turned.positions]
-    whole = _Attention(problem, kernels)
+    whole = Attention(problem, kernels)
     name = kernels.name("rlx_attention", problem.key)
     run = kernels.define(name, whole.types, whole.body)
     run(*map(code.to_buffer, buffers), result)
     return code.to_tensor(result)
 
 
-class _Attention:
+class Attention:
+    """The kernel of a problem: its arguments, and what it does with them."""
+
     def __init__(self, a: Problem, kernels: Kernels):
         self.a, self.kernels = a, kernels
 

@@ -9,7 +9,7 @@ from rlx.schedules.cpu.attention.problem import Problem
 from rlx.schedules.cpu.attention.products import span
 from rlx.schedules.cpu.code import Index
 
-__all__ = ["cap", "finish", "hide", "softmax"]
+__all__ = ["cap", "finish", "hide", "load_mask", "softmax"]
 
 
 def cap(a: Problem, scores: ir.Value, spans: ir.Value, height: ir.Value) -> None:
@@ -62,7 +62,7 @@ def hide(
             score = code.load(scores, [i, k], a.lanes)
             visible = code.between(begin_here, end_here, a.lanes)
             if mask is not None:
-                added = _load_mask(a, mask, [batch, head, query, first], keys)
+                added = load_mask(a, mask, [batch, head, query, first], keys)
                 seen = arith.cmpf(arith.CmpFPredicate.UNE, added, lowest)
                 visible = arith.andi(visible, seen)
                 log2e = code.splat(math.log2(math.e), a.lanes)
@@ -74,7 +74,7 @@ def hide(
     code.loop(0, height, 1, one)
 
 
-def _load_mask(a: Problem, mask: ir.Value, at: list[Index], keys: Index) -> ir.Value:
+def load_mask(a: Problem, mask: ir.Value, at: list[Index], keys: Index) -> ir.Value:
     """Mask elements from batch, head, query and key ``at`` on."""
     shape = mask.type.shape
     place = at[4 - len(shape) :]
