@@ -16,9 +16,11 @@ reach; lock step hides most of what divergence inside of a warp does; and the be
 cores is written after the PTX manual, so a wrong reading of it would pass.
 
     report = run(module, "kernel", grid=(4, 1, 1), block=(128, 1, 1), arguments=[x, y, 7])
+    results = run_function(module, "main", [x, y])  # a function that launches kernels
 """
 
+from rlx.testing.gpu_interpreter.host import run_function
 from rlx.testing.gpu_interpreter.launch import Report, run
 from rlx.testing.gpu_interpreter.memory import KernelError, TensorMap
 
-__all__ = ["KernelError", "Report", "TensorMap", "run"]
+__all__ = ["KernelError", "Report", "TensorMap", "run", "run_function"]

@@ -147,7 +147,8 @@ class Region:
 
     def run(self, threads: Threads) -> Generator[Wait, None, list[Any]]:
         if self.single:
-            return (yield from self.codes[0].run(threads))
+            results = yield from self.codes[0].run(threads)
+            return results
         env, outer = threads.env, threads.mask
         done = len(self.codes)
         place = np.where(outer, 0, done)

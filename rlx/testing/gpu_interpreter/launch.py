@@ -21,7 +21,7 @@ from rlx.testing.gpu_interpreter.memory import (
 from rlx.testing.gpu_interpreter.program import Compiler, dtype_of
 from rlx.testing.gpu_interpreter.threads import Block, Threads
 
-__all__ = ["Report", "run"]
+__all__ = ["Report", "run", "values_of"]
 
 _HANDLERS = (access, control, hopper, tensor_cores, values)  # imported for what they register
 
@@ -78,9 +78,7 @@ def run(
     own = list(entry.arguments)[len(inputs) :]
     places = [compiler.shared(access.size_of(a.type), 1024) for a in own]
     code = control.Region(compiler, function.regions[0])
-    if len(arguments) != len(inputs):
-        raise ValueError(f"{kernel}: expects {len(inputs)} arguments, got {len(arguments)}")
-    given = _arguments(list(inputs), arguments)
+    given = values_of(list(inputs), arguments)
     groups = hopper.group_size(compiler.ops, size)
 
     counters = Counters()
@@ -150,41 +148,56 @@ def _find(module: Any, name: str) -> Any:
     return found[0].opview
 
 
-def _arguments(types: list[ir.Type], arguments: Sequence[Any]) -> list[Any]:
-    buffers: dict[int, Buffer] = {}
-    roots = [root_of(a) if isinstance(a, np.ndarray) else None for a in arguments]
+def values_of(types: Sequence[ir.Type], arguments: Sequence[Any]) -> list[Any]:
+    """What stands for arguments inside of kernels; arrays that share memory share a buffer."""
+    if len(arguments) != len(types):
+        raise ValueError(f"expects {len(types)} arguments, got {len(arguments)}")
+    data = [_bytes_of(argument) for argument in arguments]
     granule: dict[int, int] = {}
-    for array, root in zip(arguments, roots, strict=True):
-        if root is not None:
-            size = min(array.itemsize, 4)
-            granule[id(root)] = min(size, granule.get(id(root), size))
+    for argument, bytes_ in zip(arguments, data, strict=True):
+        if bytes_ is not None:
+            size = min(np.dtype(argument.dtype).itemsize, 4)
+            granule[_place(bytes_)] = min(size, granule.get(_place(bytes_), size))
+    buffers: dict[int, Buffer] = {}
     made: list[Any] = []
-    for number, (type_, argument, root) in enumerate(zip(types, arguments, roots, strict=True)):
+    for number, (type_, argument, bytes_) in enumerate(zip(types, arguments, data, strict=True)):
         if isinstance(argument, TensorMap):
             made.append(argument)
-        elif root is None:
+        elif bytes_ is None:
             made.append(np.array([argument]).astype(dtype_of(type_)))
         elif not isinstance(type_, ir.MemRefType):
             raise ValueError(f"argument {number}: expects {type_}, got an array")
         else:
-            if id(root) not in buffers:
-                buffers[id(root)] = Buffer(
-                    byte_view(root), granule[id(root)], True, f"argument {number}"
-                )
-            made.append(_view(type_, argument, root, buffers[id(root)], number))
+            place = _place(bytes_)
+            if place not in buffers:
+                buffers[place] = Buffer(bytes_, granule[place], True, f"argument {number}")
+            made.append(_view(type_, argument, buffers[place], number))
     return made
 
 
-def _view(
-    type_: ir.MemRefType, array: np.ndarray, root: np.ndarray, buffer: Buffer, number: int
-) -> View:
-    if array.dtype != dtype_of(type_):
-        raise ValueError(f"argument {number}: expects {type_}, got {array.dtype}")
-    if array.ndim != type_.rank:
-        raise ValueError(f"argument {number}: expects {type_}, got shape {array.shape}")
-    for want, size in zip(type_.shape, array.shape, strict=True):
-        if want not in (access.DYNAMIC, size):
-            raise ValueError(f"argument {number}: expects {type_}, got shape {array.shape}")
-    offset = array.ctypes.data - root.ctypes.data if array.size else 0
-    strides = tuple(s // array.itemsize for s in array.strides)
-    return View(buffer, np.array([offset]), array.shape, strides, dtype_of(type_))
+def _place(bytes_: np.ndarray) -> int:
+    return bytes_.ctypes.data if len(bytes_) else id(bytes_)
+
+
+def _bytes_of(argument: Any) -> np.ndarray | None:
+    """All of the memory that an argument is a part of."""
+    if isinstance(argument, View):
+        return argument.buffer.data
+    return byte_view(root_of(argument)) if isinstance(argument, np.ndarray) else None
+
+
+def _view(type_: ir.MemRefType, argument: Any, buffer: Buffer, number: int) -> View:
+    wrong = f"argument {number}: expects {type_}, got {argument.dtype} of shape {argument.shape}"
+    shape = tuple(argument.shape)
+    fits = argument.dtype == dtype_of(type_) and len(shape) == type_.rank
+    if not fits or any(
+        want not in (access.DYNAMIC, size) for want, size in zip(type_.shape, shape, strict=True)
+    ):
+        raise ValueError(wrong)
+    if isinstance(argument, View):
+        return View(
+            buffer, argument.offset, shape, argument.strides, argument.dtype, origin=argument.origin
+        )
+    offset = argument.ctypes.data - root_of(argument).ctypes.data if argument.size else 0
+    strides = tuple(s // argument.itemsize for s in argument.strides)
+    return View(buffer, np.array([offset]), shape, strides, argument.dtype)
