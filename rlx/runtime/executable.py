@@ -1,20 +1,18 @@
 """A compiled function as a Python callable."""
 
 import ctypes
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from rlx.runtime.arguments import as_array, describe
-from rlx.runtime.errors import ArgumentError, ExecutionError
+from rlx.runtime.call import check_overlap, match
+from rlx.runtime.errors import ExecutionError
 from rlx.runtime.frame import Frame
-from rlx.runtime.lazy import derive, forget_pages
 from rlx.runtime.loader import Loaded
-from rlx.runtime.overlap import Span, find_overlap, spans_of
+from rlx.runtime.overlap import Span, spans_of
+from rlx.runtime.parameters import gather, laid_out
 from rlx.runtime.program import Program, Spec
-from rlx.runtime.quantize import FLOATS, quantize
 
 __all__ = ["Executable"]
 
@@ -76,29 +74,7 @@ class Executable:
         Raises:
             ArgumentError: a parameter is missing or has the wrong type.
         """
-        bound = dict(self._bound)
-        missing = []
-        quantized: dict[Any, tuple[np.ndarray, ...]] = {}
-        for number, spec in enumerate(self.program.arguments):
-            if not spec.param:
-                continue
-            if spec.name in parameters:
-                bound[number] = _as_it_is(spec, parameters[spec.name])
-            elif spec.parts and all(part in parameters for part in spec.parts):
-                parts = [parameters[part] for part in spec.parts]
-                if spec.quantized:
-                    # Values and scales are made together.
-                    made = (spec.parts, spec.parts_axis, spec.group)
-                    if made not in quantized:
-                        quantized[made] = _quantize(spec, parts)
-                    found = quantized[made][0 if spec.quantized == "int8" else 1]
-                    bound[number] = _as_it_is(spec, found)
-                else:
-                    bound[number] = _pack(spec, parts)
-            elif number not in bound:
-                missing += [p for p in spec.parts if p not in parameters] or [spec.name]
-        if missing:
-            raise ArgumentError(f"missing parameters: {', '.join(missing)}")
+        bound = {**self._bound, **gather(self.program, parameters, self._bound)}
         self._frame = Frame(self.program, bound)
         self._bound = bound
         self._spans = spans_of(bound)
@@ -118,7 +94,7 @@ class Executable:
     def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
         frame, bound, spans = self._frame, self._bound, self._spans
         arrays = self._arrange(args, kwargs, bound)
-        self._check_overlap(arrays, spans)
+        check_overlap(self.program, arrays, lambda: [*spans_of(arrays), *spans])
         memory = frame.fill(arrays)
         self._function(memory.ctypes.data)
         owned = frame.results(memory)
@@ -134,93 +110,6 @@ class Executable:
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], bound: dict[int, np.ndarray]
     ) -> dict[int, np.ndarray]:
         """The arguments of a call by number, as arrays."""
-        free = [n for n in range(len(self.program.arguments)) if n not in bound]
+        values = match(self.program, args, kwargs, bound)
         specs = self.program.arguments
-        if len(args) > len(free):
-            raise ArgumentError(
-                f"'{self.program.entry}' expects {len(free)} arguments, but found {len(args)}"
-            )
-        values = dict(zip(free, args, strict=False))
-        if kwargs:
-            numbers = {specs[number].name: number for number in free}
-            for name, value in kwargs.items():
-                if name not in numbers:
-                    near = difflib.get_close_matches(name, numbers, 1)
-                    hint = f"; did you mean '{near[0]}'?" if near else ""
-                    raise ArgumentError(f"'{self.program.entry}' has no argument '{name}'{hint}")
-                if numbers[name] in values:
-                    raise ArgumentError(f"argument '{name}' is given twice")
-                values[numbers[name]] = value
-        if len(values) < len(free):
-            missing = [str(specs[number]) for number in free if number not in values]
-            raise ArgumentError(f"'{self.program.entry}': missing arguments: {', '.join(missing)}")
-        return {number: _laid_out(specs[number], value) for number, value in values.items()}
-
-    def _check_overlap(self, arrays: dict[int, np.ndarray], bound: list[Span]) -> None:
-        """What is updated in place must not be visible through another argument."""
-        written = {number for number in arrays if self.program.arguments[number].writable}
-        if not written:
-            return
-        if found := find_overlap([*spans_of(arrays), *bound], written):
-            name, other = (self.program.arguments[number].name for number in found)
-            raise ArgumentError(
-                f"argument '{name}' is updated in place, but shares memory with argument '{other}'"
-            )
-
-
-def _laid_out(spec: Spec, value: Any) -> np.ndarray:
-    """An argument as compiled code wants it."""
-    array = as_array(spec, value)
-    return array if spec.tiling is None else spec.tiling.apply(array)
-
-
-def _as_it_is(spec: Spec, value: Any) -> np.ndarray:
-    """A parameter that is one of those that the caller has."""
-    if spec.tiling is None:
-        return as_array(spec, value)
-    how = "tiles", spec.dtype, spec.shape, spec.tiling
-    return derive(how, [value], lambda: (_laid_out(spec, value),))[0]
-
-
-def _pack(spec: Spec, values: list[Any]) -> np.ndarray:
-    """One array from the parts of a packed parameter."""
-    how = "pack", spec.dtype, spec.parts_axis, spec.tiling
-    return derive(how, values, lambda: (_packed(spec, values),))[0]
-
-
-def _quantize(spec: Spec, parts: list[Any]) -> tuple[np.ndarray, ...]:
-    """Values and scales of a quantized parameter."""
-
-    def make() -> tuple[np.ndarray, ...]:
-        arrays = [np.asarray(part) for part in parts]
-        depths = {array.shape[1 - spec.parts_axis] for array in arrays if array.ndim == 2}
-        for name, array in zip(spec.parts, arrays, strict=True):
-            whole = not spec.group or all(depth % spec.group == 0 for depth in depths)
-            if array.ndim != 2 or array.dtype not in FLOATS or len(depths) > 1 or not whole:
-                raise ArgumentError(
-                    f"parameter '{spec.name}': expected '{name}' to be a matrix of floats that "
-                    f"fits, but found {describe(array)}"
-                )
-        try:
-            return quantize(arrays, spec.parts_axis, spec.group)
-        except ArgumentError as error:
-            raise ArgumentError(f"parameter '{spec.name}': cannot be quantized, {error}") from None
-
-    return derive(("quantize", spec.parts_axis, spec.group), parts, make)
-
-
-def _packed(spec: Spec, values: list[Any]) -> np.ndarray:
-    axis = spec.parts_axis
-    shape = tuple(None if at == axis else size for at, size in enumerate(spec.shape))
-    arrays = [
-        as_array(Spec(name, spec.dtype, shape), value)
-        for name, value in zip(spec.parts, values, strict=True)
-    ]
-    try:
-        packed = np.concatenate(arrays, axis)
-    except ValueError:
-        parts = ", ".join(f"{n}: {describe(a)}" for n, a in zip(spec.parts, arrays, strict=True))
-        raise ArgumentError(f"parameter '{spec.name}': cannot pack {parts}") from None
-    for array in arrays:
-        forget_pages(array)
-    return _laid_out(spec, packed)
+        return {number: laid_out(specs[number], value) for number, value in values.items()}

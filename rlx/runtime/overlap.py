@@ -1,8 +1,7 @@
 """Whether arguments share memory."""
 
 from collections.abc import Mapping
-
-import numpy as np
+from typing import Any
 
 __all__ = ["Span", "find_overlap", "spans_of"]
 
@@ -10,8 +9,8 @@ Span = tuple[int, int, int]
 """First byte, end, and number of an argument."""
 
 
-def spans_of(arrays: Mapping[int, np.ndarray]) -> list[Span]:
-    """Where contiguous arrays lie, by number; those without elements lie nowhere."""
+def spans_of(arrays: Mapping[int, Any]) -> list[Span]:
+    """Where contiguous NumPy arrays lie, by number; those without elements lie nowhere."""
     found = []
     for number, array in arrays.items():
         if array.size:

@@ -23,7 +23,7 @@ ROOMS = {
     "pipeline": {*FOUNDATION, "passes", "pipeline_text", "upstream"},
     "instruments": {*FOUNDATION, "passes", "pipeline"},
     "schedules": {*FOUNDATION, "dialects", "passes"},
-    "targets": {*FOUNDATION, "dialects", "passes", "schedules", "pipeline"},
+    "targets": {*FOUNDATION, "dialects", "passes", "schedules", "pipeline", "runtime"},
     "flow": {*FOUNDATION, "dialects", "runtime"},
     "runtime": {"host", "dtypes"},
     "steps": set(),
@@ -54,7 +54,7 @@ ROOMS = {
     "models": {*FOUNDATION, "flow", "runtime", "compiler", "encoder"},
     "text": {"models"},
     "fingerprint": {"host", "registry"},
-    "testing": FOUNDATION,
+    "testing": {*FOUNDATION, "runtime"},
     "tools": None,  # everything
 }
 

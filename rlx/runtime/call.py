@@ -1,0 +1,68 @@
+"""Arguments of a call, by their numbers."""
+
+import difflib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from rlx.runtime.errors import ArgumentError
+from rlx.runtime.overlap import Span, find_overlap
+from rlx.runtime.program import Program
+
+__all__ = ["check_overlap", "match"]
+
+
+def match(
+    program: Program, args: Sequence[Any], kwargs: Mapping[str, Any], bound: Collection[int]
+) -> dict[int, Any]:
+    """What a caller passes, by the numbers of the arguments.
+
+    Args:
+        program: what is called.
+        args, kwargs: the values, by position and by name.
+        bound: numbers of arguments that a call does not take.
+
+    Raises:
+        ArgumentError: there are too many or too few, or a name is unknown.
+    """
+    specs = program.arguments
+    free = [n for n in range(len(specs)) if n not in bound]
+    if len(args) > len(free):
+        raise ArgumentError(
+            f"'{program.entry}' expects {len(free)} arguments, but found {len(args)}"
+        )
+    values = dict(zip(free, args, strict=False))
+    if kwargs:
+        numbers = {specs[number].name: number for number in free}
+        for name, value in kwargs.items():
+            if name not in numbers:
+                near = difflib.get_close_matches(name, numbers, 1)
+                hint = f"; did you mean '{near[0]}'?" if near else ""
+                raise ArgumentError(f"'{program.entry}' has no argument '{name}'{hint}")
+            if numbers[name] in values:
+                raise ArgumentError(f"argument '{name}' is given twice")
+            values[numbers[name]] = value
+    if len(values) < len(free):
+        missing = [str(specs[number]) for number in free if number not in values]
+        raise ArgumentError(f"'{program.entry}': missing arguments: {', '.join(missing)}")
+    return values
+
+
+def check_overlap(
+    program: Program, numbers: Collection[int], spans: Callable[[], list[Span]]
+) -> None:
+    """What is updated in place must not be visible through another argument.
+
+    Args:
+        program: what is called.
+        numbers: the arguments of the call.
+        spans: tells where arguments lie in memory; asked when something is updated.
+
+    Raises:
+        ArgumentError: two arguments share memory, and one of them is updated in place.
+    """
+    written = {number for number in numbers if program.arguments[number].writable}
+    if written and (found := find_overlap(spans(), written)):
+        name, other = (program.arguments[number].name for number in found)
+        raise ArgumentError(
+            f"argument '{name}' is updated in place, but shares memory with argument '{other}'"
+        )

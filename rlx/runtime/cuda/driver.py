@@ -1,0 +1,253 @@
+"""The CUDA driver, as far as compiled programs need it."""
+
+import ctypes
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from rlx.runtime.cuda.parameters import Packed
+from rlx.runtime.errors import ExecutionError, LoadError
+
+__all__ = ["Driver", "OutOfMemoryError", "available", "driver", "why_not"]
+
+
+class OutOfMemoryError(ExecutionError, MemoryError):
+    """The GPU has no memory left for what a call needs."""
+
+
+_lock = threading.Lock()
+_drivers: dict[int, "Driver"] = {}
+
+
+def why_not() -> str | None:
+    """Why compiled code cannot run on a GPU of this machine; None when it can."""
+    try:
+        api = _api()
+        count = _checked(api, "count GPUs", api.cuDeviceGetCount())
+    except LoadError as error:
+        return str(error)
+    return None if count else "the NVIDIA driver finds no GPU"
+
+
+def available() -> bool:
+    """Whether there are a GPU, its driver and the package `cuda-bindings`."""
+    return why_not() is None
+
+
+def driver(device: int = 0) -> "Driver":
+    """The driver for a GPU.
+
+    Raises:
+        LoadError: there is no such GPU, no driver, or no `cuda-bindings`.
+    """
+    with _lock:
+        if device not in _drivers:
+            if reason := why_not():
+                raise LoadError(f"cannot use a GPU: {reason}")
+            _drivers[device] = Driver(_api(), device)
+        return _drivers[device]
+
+
+def _api() -> Any:
+    try:
+        from cuda.bindings import driver as api
+    except ImportError:
+        raise LoadError("the package cuda-bindings is not installed") from None
+    try:
+        (status,) = api.cuInit(0)
+    except RuntimeError:
+        raise LoadError("there is no NVIDIA driver: libcuda was not found") from None
+    if status == api.CUresult.CUDA_ERROR_NO_DEVICE:
+        raise LoadError("the NVIDIA driver finds no GPU")
+    if status != api.CUresult.CUDA_SUCCESS:
+        raise LoadError(f"the NVIDIA driver cannot be initialised: {status.name}")
+    return api
+
+
+def _checked(api: Any, what: str, returned: Sequence[Any]) -> Any:
+    """What a function of the driver returns besides its status."""
+    status, *values = returned
+    if status == api.CUresult.CUDA_SUCCESS:
+        return values[0] if len(values) == 1 else values
+    text = f"cannot {what}: {status.name}"
+    if status == api.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
+        raise OutOfMemoryError(f"cannot {what}: the GPU is out of memory")
+    if status in (
+        api.CUresult.CUDA_ERROR_NO_BINARY_FOR_GPU,
+        api.CUresult.CUDA_ERROR_INVALID_PTX,
+        api.CUresult.CUDA_ERROR_UNSUPPORTED_PTX_VERSION,
+        api.CUresult.CUDA_ERROR_INVALID_IMAGE,
+    ):
+        raise LoadError(f"{text}: the driver does not take this code; a newer one may")
+    raise ExecutionError(text)
+
+
+class Driver:
+    """One GPU. Addresses, streams, modules and functions are numbers."""
+
+    def __init__(self, api: Any, device: int):
+        self.api, self.device = api, device
+        handle = self._do("find the GPU", api.cuDeviceGet(device))
+        self._context = self._do("use the GPU", api.cuDevicePrimaryCtxRetain(handle))
+        attribute = api.CUdevice_attribute
+        major, minor = (
+            self._do("ask the GPU", api.cuDeviceGetAttribute(wanted, handle))
+            for wanted in (
+                attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
+                attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+            )
+        )
+        self.capability: tuple[int, int] = (int(major), int(minor))
+        raw = self._do("ask the GPU", api.cuDeviceGetName(128, handle))
+        self.name: str = raw.decode().rstrip("\0").strip()
+
+    def _do(self, what: str, returned: Sequence[Any]) -> Any:
+        return _checked(self.api, what, returned)
+
+    def enter(self) -> None:
+        """Makes this GPU the one that calls of this thread go to."""
+        self._do("use the GPU", self.api.cuCtxSetCurrent(self._context))
+
+    # -- code
+
+    def load(self, code: bytes) -> Any:
+        """PTX or a cubin, ready to run."""
+        # PTX is text and must end with a zero.
+        return self._do("load the code", self.api.cuModuleLoadData(code + b"\0"))
+
+    def function(self, module: Any, name: str, shared: int) -> Any:
+        """A kernel that may use so many bytes of dynamic shared memory."""
+        found = self._do(
+            f"find kernel '{name}'", self.api.cuModuleGetFunction(module, name.encode())
+        )
+        if shared > 48 * 1024:
+            which = self.api.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            self._do(
+                f"give kernel '{name}' {shared} bytes of shared memory",
+                self.api.cuFuncSetAttribute(found, which, shared),
+            )
+        return found
+
+    def launch(
+        self,
+        function: Any,
+        grid: Sequence[int],
+        block: Sequence[int],
+        cluster: Sequence[int],
+        shared: int,
+        stream: int,
+        parameters: Packed,
+    ) -> None:
+        """Launches a kernel."""
+        if not cluster:
+            returned = self.api.cuLaunchKernel(
+                function, *grid, *block, shared, stream, parameters.address, 0
+            )
+        else:
+            returned = self.api.cuLaunchKernelEx(
+                self._configuration(grid, block, cluster, shared, stream),
+                function,
+                parameters.address,
+                0,
+            )
+        self._do("launch a kernel", returned)
+
+    def _configuration(
+        self,
+        grid: Sequence[int],
+        block: Sequence[int],
+        cluster: Sequence[int],
+        shared: int,
+        stream: int,
+    ) -> Any:
+        api = self.api
+        attribute = api.CUlaunchAttribute()
+        attribute.id = api.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION
+        dimension = attribute.value.clusterDim
+        dimension.x, dimension.y, dimension.z = cluster
+        attribute.value.clusterDim = dimension
+        config = api.CUlaunchConfig()
+        config.gridDimX, config.gridDimY, config.gridDimZ = grid
+        config.blockDimX, config.blockDimY, config.blockDimZ = block
+        config.sharedMemBytes, config.hStream = shared, api.CUstream(stream)
+        config.attrs, config.numAttrs = [attribute], 1
+        return config
+
+    def tensor_map(
+        self,
+        dtype: str,
+        address: int,
+        sizes: Sequence[int],
+        strides: Sequence[int],
+        box: Sequence[int],
+        swizzle: int,
+    ) -> bytes:
+        """A TMA descriptor: sizes and strides in elements, the innermost axis last."""
+        api = self.api
+        kinds = api.CUtensorMapDataType
+        kind, size = {
+            "bf16": (kinds.CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2),
+            "f16": (kinds.CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 2),
+            "f32": (kinds.CU_TENSOR_MAP_DATA_TYPE_FLOAT32, 4),
+            "i8": (kinds.CU_TENSOR_MAP_DATA_TYPE_UINT8, 1),
+        }[dtype]
+        pattern = {
+            0: api.CUtensorMapSwizzle.CU_TENSOR_MAP_SWIZZLE_NONE,
+            32: api.CUtensorMapSwizzle.CU_TENSOR_MAP_SWIZZLE_32B,
+            64: api.CUtensorMapSwizzle.CU_TENSOR_MAP_SWIZZLE_64B,
+            128: api.CUtensorMapSwizzle.CU_TENSOR_MAP_SWIZZLE_128B,
+        }[swizzle]
+        rank = len(sizes)
+        made = self._do(
+            "describe an array for TMA",
+            api.cuTensorMapEncodeTiled(
+                kind,
+                rank,
+                address,
+                [api.cuuint64_t(n) for n in reversed(sizes)],
+                [api.cuuint64_t(n * size) for n in reversed(strides[:-1])],
+                [api.cuuint32_t(n) for n in reversed(box)],
+                [api.cuuint32_t(1)] * rank,
+                api.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE,
+                pattern,
+                api.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+                api.CUtensorMapFloatOOBfill.CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+            ),
+        )
+        return ctypes.string_at(made.getPtr(), 128)
+
+    # -- memory
+
+    def allocate(self, size: int, stream: int) -> int:
+        """Memory for what comes later in the stream."""
+        what = f"allocate {size} bytes on {self.name}"
+        return int(self._do(what, self.api.cuMemAllocAsync(max(size, 1), stream)))
+
+    def free(self, address: int, stream: int) -> None:
+        """Gives memory back when the stream has come this far."""
+        self.api.cuMemFreeAsync(address, stream)
+
+    def copy_in(self, address: int, source: int, size: int, stream: int) -> None:
+        """From the host; returns when the host's memory may change again."""
+        if size:
+            self._do("copy to the GPU", self.api.cuMemcpyHtoDAsync(address, source, size, stream))
+
+    def copy_out(self, target: int, address: int, size: int, stream: int) -> None:
+        """To the host; the memory is there when the stream has come this far."""
+        if size:
+            self._do("copy from the GPU", self.api.cuMemcpyDtoHAsync(target, address, size, stream))
+
+    def clear(self, address: int, size: int, stream: int) -> None:
+        """Fills memory with zeros."""
+        self._do("clear memory", self.api.cuMemsetD8Async(address, 0, size, stream))
+
+    # -- order
+
+    def synchronize(self, stream: int) -> None:
+        """Waits for everything in a stream."""
+        self._do("wait for the GPU", self.api.cuStreamSynchronize(stream))
+
+    def is_capturing(self, stream: int) -> bool:
+        """Whether the stream records a graph."""
+        status = self._do("ask the stream", self.api.cuStreamIsCapturing(stream))
+        return status != self.api.CUstreamCaptureStatus.CU_STREAM_CAPTURE_STATUS_NONE
