@@ -14,7 +14,7 @@ from rlx.host import ir
 from rlx.options import option
 from rlx.passes.base import Pass, walk
 from rlx.passes.convert_rlx_to_linalg import KERNEL
-from rlx.schedules.cpu import amx_matmul, attention, matmul
+from rlx.schedules.cpu import amx_attention, amx_matmul, attention, matmul
 from rlx.schedules.cpu.attention import rope
 from rlx.schedules.cpu.code import Kernels
 from rlx.schedules.cpu.isa import ISAS
@@ -28,7 +28,9 @@ STRATEGIES: dict[type[RlxOp], ModuleType] = {
 }
 """Strategies for any instruction set."""
 
-_OWN: dict[str, dict[type[RlxOp], ModuleType]] = {"amx": {MatmulOp: amx_matmul}}
+_OWN: dict[str, dict[type[RlxOp], ModuleType]] = {
+    "amx": {MatmulOp: amx_matmul, AttentionOp: amx_attention},
+}
 """Strategies that an instruction set has of its own."""
 
 
