@@ -1,0 +1,156 @@
+"""Tables for people and JSON for programs."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bench.cases import Decode, Prefill
+from bench.machine import Machine
+from bench.measure import Row, Timing
+from bench.roofline import Roofline
+from bench.targets import Comparison, compare, goal
+
+__all__ = ["markdown", "summary_table", "to_json", "write"]
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    """A Markdown table whose first ``left`` columns are flush left, and the rest flush right."""
+    rule = ["---" if n < left else "---:" for n in range(len(header))]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
+
+
+def summary_table(rows: Sequence[Row], roofline: Roofline) -> str:
+    """One line per comparison of ours with the best of the others."""
+    header = [
+        *("row", "what", "dtype", "ours"),
+        *("GF/s", "% peak", "GB/s", "% stream", "best peer", "its time", "ratio", "goal"),
+    ]
+    lines = [_summary_line(row, found, roofline) for row in rows for found in compare(row)]
+    return table(header, lines, left=3)
+
+
+def _summary_line(row: Row, found: Comparison, roofline: Roofline) -> list[str]:
+    case, own = row.case, found.own
+    name = f"{case.name}, rope fused" if own.problem == "rope" else case.name
+    if not own.rounds:
+        return [name, case.label, row.dtype, own.failure or "no time", *[""] * 8]
+    flops, bandwidth = case.flops() / own.seconds, case.bytes(row.dtype) / own.seconds
+    wanted = goal(case, row.dtype) if found.counts else None
+    verdict = ""
+    if wanted is not None:
+        met = found.ratio is not None and found.ratio >= wanted[0]
+        verdict = f"{wanted[0]:g} {'met' if met else 'missed'}"
+    return [
+        name,
+        case.label,
+        row.dtype,
+        milliseconds(own.seconds) + _rate(row, own),
+        f"{flops / 1e9:.0f}" if flops else "",
+        f"{100 * flops / roofline.flops:.0f}" if flops and row.dtype == "f32" else "",
+        f"{bandwidth / 1e9:.1f}",
+        f"{100 * bandwidth / roofline.stream:.0f}",
+        found.peer.name if found.peer else "",
+        milliseconds(found.peer.seconds) if found.peer else "",
+        f"**{found.ratio:.2f}**" if found.ratio is not None else "",
+        verdict,
+    ]
+
+
+def _rate(row: Row, timing: Timing) -> str:
+    if not isinstance(row.case, Prefill | Decode):
+        return ""
+    tokens = row.case.prompt if isinstance(row.case, Prefill) else 1
+    return f" ({tokens / timing.seconds:.1f} tok/s)"
+
+
+def details_table(rows: Sequence[Row]) -> str:
+    """One line per variant of every tool."""
+    lines = []
+    for row in rows:
+        for timing in sorted(row.timings, key=lambda t: t.seconds):
+            time = milliseconds(timing.seconds) if timing.rounds else timing.failure
+            lines.append(
+                [
+                    row.case.name,
+                    row.dtype,
+                    timing.name,
+                    time.replace("|", "/").replace("\n", " "),
+                    str(len(timing.rounds)),
+                    f"{timing.error:.1e}" if timing.rounds else "",
+                    f"{timing.ready:.1f} s" if timing.ready else "",
+                ]
+            )
+    header = ["row", "dtype", "tool", "time", "turns", "error", "ready after"]
+    return table(header, lines, left=3)
+
+
+def milliseconds(seconds: float) -> str:
+    """With three significant digits."""
+    value = seconds * 1e3
+    digits = max(0, 2 - (len(str(int(value))) - 1)) if value >= 1 else 3
+    return f"{value:.{digits}f} ms"
+
+
+def markdown(rows: Sequence[Row], machine: Machine, roofline: Roofline) -> str:
+    threads = len(machine.used)
+    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+    return f"""# {"One thread" if threads == 1 else f"{threads} threads"}
+
+{machine.date}, {machine.processor}, {machine.cores} cores of which {threads} used; load before the
+run {machine.load}.
+
+{versions}.
+
+The machine, measured in the same run: f32 multiply-adds {roofline.flops / 1e9:.0f} GF/s, reads from
+memory {roofline.stream / 1e9:.1f} GB/s, from an array of 16 MiB {roofline.cache / 1e9:.1f} GB/s.
+
+Every tool computes the same inputs in a process of its own, in turns, pinned to the same cores;
+processes that wait are stopped. Times are medians; a ratio is the median over turns of the best
+peer's time over ours. Every result has been compared with one in f64. GF/s count products only;
+GB/s what has to be read and written at least. "Rope fused": our time includes a partial rotary
+embedding of queries and keys, the best peer's need not.
+
+{summary_table(rows, roofline)}
+
+## Every tool
+
+A variant with one turn took more than twice the time of the best peer in it. The error is the
+largest one over the root mean square of the result. "Ready after" is the time to compile and run
+twice.
+
+{details_table(rows)}
+"""
+
+
+def to_json(rows: Sequence[Row], machine: Machine, roofline: Roofline) -> dict[str, Any]:
+    """All that was measured."""
+    return {
+        "machine": asdict(machine),
+        "roofline": asdict(roofline),
+        "rows": [
+            {
+                "row": row.case.name,
+                "label": row.case.label,
+                "dtype": row.dtype,
+                "flops": row.case.flops(),
+                "bytes": row.case.bytes(row.dtype),
+                "timings": [asdict(timing) for timing in row.timings],
+            }
+            for row in rows
+        ],
+    }
+
+
+def write(folder: Path, rows: Sequence[Row], machine: Machine, roofline: Roofline) -> list[Path]:
+    """Writes the table, the data, and plots where matplotlib is installed; returns the files."""
+    from bench.plots import plot
+
+    folder.mkdir(parents=True, exist_ok=True)
+    threads = len(machine.used)
+    base = folder / f"cpu-{threads}-thread{'s' if threads > 1 else ''}"
+    text, data = base.with_suffix(".md"), base.with_suffix(".json")
+    text.write_text(markdown(rows, machine, roofline))
+    data.write_text(json.dumps(to_json(rows, machine, roofline), indent=1) + "\n")
+    return [text, data, *plot(base, rows)]
