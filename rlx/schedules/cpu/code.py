@@ -43,6 +43,7 @@ __all__ = [
     "minimum",
     "multiply",
     "numbers",
+    "part",
     "round_up",
     "scalar",
     "splat",
@@ -194,6 +195,22 @@ def alloc(shape: Sequence[Index], element: ir.Type) -> ir.Value:
 def alloca(shape: Sequence[int], element: ir.Type) -> ir.Value:
     """A small buffer on the stack; not inside of loops."""
     return memref.alloca(_buffer(shape, element)[0], [], [], alignment=64)
+
+
+def part(buffer: ir.Value, start: Sequence[Index], shape: Sequence[Index]) -> ir.Value:
+    """Some rows and columns of a :func:`matrix`, or the like of another rank."""
+    offsets, sizes = [index(i) for i in start], [index(i) for i in shape]
+    dynamic, rank = ir.DenseI64ArrayAttr.get([DYNAMIC] * len(sizes)), buffer.type.rank
+    return memref.SubViewOp(
+        matrix(buffer.type.element_type, rank),
+        buffer,
+        offsets,
+        sizes,
+        [],
+        dynamic,
+        dynamic,
+        ir.DenseI64ArrayAttr.get([1] * rank),
+    ).result
 
 
 def to_buffer(value: ir.Value) -> ir.Value:
@@ -407,8 +424,8 @@ def transpose(rows: Sequence[ir.Value]) -> list[ir.Value]:
 # -- functions -------------------------------------------------------------------------------------
 
 
-# Telling other threads costs some microseconds, or some tens of them where they have gone to sleep.
-_LEAST_NANOSECONDS = 10_000
+LEAST_NANOSECONDS = 10_000
+"""The least share of a thread: to tell it costs some microseconds, or some tens while it sleeps."""
 
 _MAX_THREADS = "omp_get_max_threads"
 
@@ -433,10 +450,17 @@ class Kernels:
             self._names[prefix, key] = f"{prefix}_{taken}"
         return self._names[prefix, key]
 
-    def define(self, name: str, types: Sequence[ir.Type], build: Callable[..., None]) -> Kernel:
+    def define(
+        self,
+        name: str,
+        types: Sequence[ir.Type],
+        build: Callable[..., None],
+        like: func.FuncOp | None = None,
+    ) -> Kernel:
         """A function that emits a call of kernel ``name``, which ``build`` emits once.
 
-        Equal names must stand for equal kernels. ``build`` takes the arguments.
+        Equal names must stand for equal kernels. ``build`` takes the arguments. LLVM treats the
+        kernel as the function ``like``.
         """
         if name not in self._types:
             self._types[name] = list(types)
@@ -445,6 +469,9 @@ class Kernels:
                 function = func.FuncOp(name, type_, visibility="private")
             function.attributes["llvm.linkage"] = ir.Attribute.parse("#llvm.linkage<internal>")
             function.attributes["llvm.no_inline"] = ir.UnitAttr.get()
+            for key in like.attributes if like is not None else ():
+                if key.startswith("llvm."):
+                    function.attributes[key] = like.attributes[key]
             block = function.add_entry_block()
             with ir.InsertionPoint(block):
                 build(*block.arguments)
@@ -464,10 +491,16 @@ class Kernels:
         if self.threads == 1:
             return 1
         most: Index = self.threads or self._max_threads()
-        worth = arith.divui(index(nanoseconds), index(_LEAST_NANOSECONDS))
+        worth = arith.divui(index(nanoseconds), index(LEAST_NANOSECONDS))
         return maximum(minimum(minimum(count, most), worth), 1)
 
-    def parallel(self, name: str, types: Sequence[ir.Type], build: Callable[..., None]) -> Kernel:
+    def parallel(
+        self,
+        name: str,
+        types: Sequence[ir.Type],
+        build: Callable[..., None],
+        like: func.FuncOp | None = None,
+    ) -> Kernel:
         """A function that emits calls of kernel ``name`` in several threads, which join at the end.
 
         It takes how many parts there are, as :meth:`parts` says, the number of units of work, and
@@ -486,7 +519,7 @@ class Kernels:
             run(kernels.parts(count, count), count, x)
         """
         part_types = [ir.IndexType.get()] * 3
-        run = self.define(name, [*part_types, *types], build)
+        run = self.define(name, [*part_types, *types], build, like)
 
         def emit(parts: Index, count: Index, *arguments: Any) -> None:
             def alone() -> None:
