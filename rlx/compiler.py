@@ -77,18 +77,18 @@ def compile(
         key = _key(opened, entry, chosen)
         found = _lookup(key, disk) if instrumentation is None and dump is None else None
         if found is not None:
-            return _finish(Executable(*found), opened, steps)
+            return _finish(_executable(*found), opened, steps)
     steps.begin("import")
     from rlx import lowering
 
     program = lowering.build(opened, chosen, entry, steps, instrumentation, dump)
     steps.begin("load")
     try:
-        executable = Executable(program)
+        executable = _executable(program)
     except LoadError as error:
         raise CompileError(str(error)) from None
     if key:
-        _memory.put(key, program, executable.loaded)
+        _memory.put(key, program, getattr(executable, "loaded", None))
         if disk is not None:
             disk.put(key, program)
     return _finish(executable, opened, steps)
@@ -122,7 +122,16 @@ def lower(
     return lowering.lower(opened, chosen, entry, stage, steps, instrumentation)
 
 
-def _finish(executable: Executable, source: Source, steps: Steps) -> Executable:
+def _executable(program: Program, loaded: Loaded | None = None) -> Any:
+    """What runs a program: on the CPU, or on a GPU."""
+    if program.plan is None:
+        return Executable(program, loaded)
+    from rlx.runtime.cuda import CudaExecutable
+
+    return CudaExecutable(program)
+
+
+def _finish(executable: Any, source: Source, steps: Steps) -> Executable:
     if source.parameters is not None:
         steps.begin("bind")
         executable.bind(source.parameters)
@@ -154,14 +163,14 @@ def _key(source: Source, entry: str | None, target: targets.Target) -> str:
     return digest.hexdigest()
 
 
-def _lookup(key: str, disk: DiskCache | None) -> tuple[Program, Loaded] | None:
+def _lookup(key: str, disk: DiskCache | None) -> tuple[Program, Loaded | None] | None:
     if found := _memory.get(key):
         return found
     program = disk.get(key) if disk is not None else None
     if program is None:
         return None
     try:
-        loaded = Loaded(program.object_code)
+        loaded = Loaded(program.object_code) if program.plan is None else None
     except LoadError:
         return None
     _memory.put(key, program, loaded)

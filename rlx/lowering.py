@@ -12,7 +12,7 @@ from rlx.passes.functions import functions, is_public
 from rlx.passes.lower_asserts import messages_of
 from rlx.passes.return_donated import aliases_of
 from rlx.pipeline import Instrumentation, run_pipeline
-from rlx.runtime import Program
+from rlx.runtime import Program, Spec
 from rlx.signature import signature
 from rlx.source import Source
 from rlx.steps import Steps
@@ -42,13 +42,35 @@ def build(
     way.descend("linalg")
     arguments, results = signature(_find(module, symbol))
     messages = messages_of(module)
-    way.descend("bufferized", "linalg")
+    on_gpu = any(stage.name == "gpu" for stage in target.stages())
+    way.descend("gpu" if on_gpu else "bufferized", "linalg")
     aliases = aliases_of(_find(module, symbol), len(results))
     results = tuple(replace(r, alias=a) for r, a in zip(results, aliases, strict=True))
+    if on_gpu:
+        return _gpu_program(way, name, _find(module, symbol), arguments, results)
     way.descend("llvm", "bufferized")
     steps.begin("object")
     code = target.object_code(module, symbol)
     return Program(code, name, f"_mlir__mlir_ciface_{symbol}", arguments, results, messages)
+
+
+def _gpu_program(
+    way: "_Way",
+    name: str,
+    function: func.FuncOp,
+    arguments: tuple[Spec, ...],
+    results: tuple[Spec, ...],
+) -> Program:
+    """A program of a module that has passed the stage ``"gpu"``."""
+    from rlx.targets.launches import launches
+
+    messages = list(messages_of(way.module))
+    plan = launches(way.module, function, way.target.machine(), messages)
+    symbol = ir.StringAttr(function.name).value
+    way.descend("llvm", "gpu")
+    way.steps.begin("ptx")
+    code = way.target.object_code(way.module, symbol)
+    return Program(code, name, "", arguments, results, tuple(messages), plan)
 
 
 def lower(

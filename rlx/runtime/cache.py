@@ -131,15 +131,15 @@ class MemoryCache:
     def __init__(self, limit: int = 64):
         self._limit = limit
         self._lock = threading.Lock()
-        self._entries: OrderedDict[str, tuple[Program, Loaded]] = OrderedDict()
+        self._entries: OrderedDict[str, tuple[Program, Loaded | None]] = OrderedDict()
 
-    def get(self, key: str) -> tuple[Program, Loaded] | None:
+    def get(self, key: str) -> tuple[Program, Loaded | None] | None:
         with self._lock:
             if key in self._entries:
                 self._entries.move_to_end(key)
             return self._entries.get(key)
 
-    def put(self, key: str, program: Program, loaded: Loaded) -> None:
+    def put(self, key: str, program: Program, loaded: Loaded | None) -> None:
         with self._lock:
             self._entries[key] = (program, loaded)
             while len(self._entries) > self._limit:

@@ -1,6 +1,6 @@
 """Parameters of a model as compiled code wants them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ __all__ = ["gather", "laid_out"]
 
 
 def gather(
-    program: Program, parameters: Mapping[str, Any], bound: Mapping[int, Any]
+    program: Program, parameters: Mapping[str, Any], bound: Collection[int]
 ) -> dict[int, np.ndarray]:
     """The parameters of a program that ``parameters`` has, by the numbers of the arguments.
 

@@ -2,9 +2,12 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlx.runtime.tiles import Tiling
+
+if TYPE_CHECKING:
+    from rlx.runtime.cuda.plan import Plan
 
 __all__ = ["Program", "Spec"]
 
@@ -78,7 +81,7 @@ class Program:
     """A compiled function.
 
     Attributes:
-        object_code: a relocatable object file.
+        object_code: a relocatable object file; PTX or a cubin for a GPU.
         entry: the function's name in the source.
         symbol: what to call in the object file, ``void(void **slots)``; see
             :mod:`rlx.runtime.frame` for the slots.
@@ -86,6 +89,7 @@ class Program:
         results: the function's results, in order.
         messages: texts of the run-time checks: status ``i + 1`` says that check ``i`` failed.
             Without any, the code takes no status.
+        plan: for a GPU: what the host does.
     """
 
     object_code: bytes
@@ -94,21 +98,28 @@ class Program:
     arguments: tuple[Spec, ...]
     results: tuple[Spec, ...]
     messages: tuple[str, ...] = ()
+    plan: "Plan | None" = None
 
-    def manifest(self) -> str:
+    def manifest(self, indent: int | None = None) -> str:
         """Everything but the object code, as JSON."""
-        fields = {
+        fields: dict[str, Any] = {
             "entry": self.entry,
             "symbol": self.symbol,
             "arguments": [asdict(spec) for spec in self.arguments],
             "results": [asdict(spec) for spec in self.results],
             "messages": list(self.messages),
+            "plan": None if self.plan is None else self.plan.to_json(),
         }
-        return json.dumps(fields)
+        return json.dumps(fields, indent=indent)
 
     @staticmethod
     def from_manifest(manifest: str, object_code: bytes) -> "Program":
         fields = json.loads(manifest)
+        plan = None
+        if fields["plan"] is not None:
+            from rlx.runtime.cuda.plan import Plan
+
+            plan = Plan.from_json(fields["plan"])
         return Program(
             object_code=object_code,
             entry=fields["entry"],
@@ -116,4 +127,5 @@ class Program:
             arguments=tuple(map(Spec.from_json, fields["arguments"])),
             results=tuple(map(Spec.from_json, fields["results"])),
             messages=tuple(fields["messages"]),
+            plan=plan,
         )

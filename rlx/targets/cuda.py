@@ -126,7 +126,10 @@ class CudaTarget(Target):
         )
 
     def object_code(self, module: "ir.Module", function: str) -> bytes:
-        raise TargetError("a GPU has no object code")
+        """The PTX of all kernels of a module that has passed all stages."""
+        from rlx.targets.nvptx import ptx
+
+        return ptx(module, arch_for(self.arch), self.opt_level).encode()
 
     def machine(self) -> str:
         return arch_for(self.arch).name

@@ -1,0 +1,270 @@
+"""Arrays in the memory of a GPU: of others, without a copy, and ours."""
+
+import ctypes
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rlx.runtime.dlpack_abi import DEVICES, DTYPES, Tensor, pointer_of
+from rlx.runtime.errors import ArgumentError
+
+__all__ = ["DeviceArray", "Foreign", "Memory", "foreign", "is_on_device", "itemsize"]
+
+_CUDA = 2
+_MANAGED = 13
+_TYPESTRINGS = {
+    "f64": "<f8",
+    "f32": "<f4",
+    "f16": "<f2",
+    "i64": "<i8",
+    "i32": "<i4",
+    "i16": "<i2",
+    "i8": "|i1",
+    "i1": "|b1",
+}
+_NAMES = {text: name for name, text in _TYPESTRINGS.items()}
+_CODES = {name: code for code, name in DTYPES.items()}
+_LEGACY_STREAM = 1  # what DLPack calls the default stream
+
+
+def itemsize(dtype: str) -> int:
+    """Bytes of an element."""
+    return max(1, _CODES[dtype][1] // 8)
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """An array of someone else.
+
+    Attributes:
+        address: of its first element.
+        dtype: in MLIR's spelling.
+        shape: its sizes.
+        device: the GPU that it is on.
+        owner: what keeps it alive.
+    """
+
+    address: int
+    dtype: str
+    shape: tuple[int, ...]
+    device: int
+    owner: Any
+
+
+def is_on_device(value: Any) -> bool:
+    """Whether ``value`` is an array in the memory of some device."""
+    if isinstance(value, np.ndarray | np.generic):
+        return False
+    if hasattr(value, "__dlpack_device__"):
+        return int(value.__dlpack_device__()[0]) in DEVICES
+    return hasattr(value, "__cuda_array_interface__")
+
+
+def foreign(value: Any, stream: int) -> Foreign:
+    """What ``value`` says about itself, through DLPack or ``__cuda_array_interface__``.
+
+    Args:
+        value: an array on a GPU.
+        stream: where it will be used; what it is still waiting for is waited for there.
+
+    Raises:
+        ArgumentError: it is on no NVIDIA GPU, not contiguous, or of an unsupported type.
+    """
+    if isinstance(value, DeviceArray):
+        return Foreign(value.address, value.dtype, value.shape, value.device, value)
+    if hasattr(value, "__dlpack__"):
+        return _from_dlpack(value, stream)
+    return _from_interface(value)
+
+
+def _from_dlpack(value: Any, stream: int) -> Foreign:
+    kind, number = value.__dlpack_device__()
+    if int(kind) not in (_CUDA, _MANAGED):
+        raise ArgumentError(f"expected an array on an NVIDIA GPU, but found {DEVICES[int(kind)]}")
+    try:
+        capsule = value.__dlpack__(stream=stream or _LEGACY_STREAM)
+    except (BufferError, RuntimeError) as error:
+        raise ArgumentError(f"cannot be read: {error}") from None
+    tensor = Tensor.from_address(pointer_of(capsule, b"dltensor"))
+    dtype = DTYPES.get((tensor.code, tensor.bits))
+    if dtype is None or tensor.lanes != 1:
+        raise ArgumentError(
+            f"unsupported element type (DLPack code {tensor.code}, {tensor.bits} bits)"
+        )
+    shape = tuple(tensor.shape[axis] for axis in range(tensor.ndim))
+    if tensor.strides:
+        _expect_contiguous(shape, [tensor.strides[axis] for axis in range(tensor.ndim)])
+    address = (tensor.data or 0) + tensor.byte_offset
+    return Foreign(address, dtype, shape, int(number), capsule)
+
+
+def _from_interface(value: Any) -> Foreign:
+    interface = value.__cuda_array_interface__
+    dtype = _NAMES.get(interface["typestr"])
+    if dtype is None:
+        raise ArgumentError(f"unsupported element type {interface['typestr']}")
+    shape = tuple(interface["shape"])
+    if strides := interface.get("strides"):
+        size = itemsize(dtype)
+        _expect_contiguous(shape, [stride // size for stride in strides])
+    return Foreign(interface["data"][0] or 0, dtype, shape, 0, value)
+
+
+def _expect_contiguous(shape: Sequence[int], strides: Sequence[int]) -> None:
+    step = 1
+    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if size > 1 and stride != step and 0 not in shape:
+            raise ArgumentError(
+                f"expected a contiguous array, but found strides {tuple(strides)} "
+                f"for shape {tuple(shape)}"
+            )
+        step *= size
+
+
+class Memory:
+    """Memory of a GPU, given back with the last array that looks at it."""
+
+    def __init__(self, driver: Any, size: int, stream: int):
+        self.driver, self.size, self.stream = driver, size, stream
+        self.address: int = driver.allocate(size, stream)
+
+    def __del__(self) -> None:
+        if hasattr(self, "address"):
+            self.driver.free(self.address, self.stream)
+
+
+class DeviceArray:
+    """A contiguous array in the memory of a GPU.
+
+    ``torch.from_dlpack``, ``cupy.from_dlpack`` and ``jax.numpy.from_dlpack`` take it as it is, and
+    ``numpy.asarray`` copies it to the host when everything that makes it is done.
+
+    Attributes:
+        shape: its sizes.
+        dtype: in MLIR's spelling, such as ``"bf16"``.
+        address: of its first element.
+        device: the number of the GPU.
+        stream: where it is made.
+    """
+
+    def __init__(self, memory: Memory, dtype: str, shape: Sequence[int]):
+        self._memory = memory
+        self.dtype, self.shape = dtype, tuple(shape)
+        self.address, self.stream = memory.address, memory.stream
+        self.device: int = memory.driver.device
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * itemsize(self.dtype)
+
+    def __repr__(self) -> str:
+        return f"<rlx array {self.dtype}{list(self.shape)} on cuda:{self.device}>"
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__cuda_array_interface__" and self.dtype in _TYPESTRINGS:
+            return {
+                "version": 3,
+                "shape": self.shape,
+                "typestr": _TYPESTRINGS[self.dtype],
+                "data": (self.address, False),
+                "strides": None,
+                "stream": self.stream or _LEGACY_STREAM,
+            }
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
+    def numpy(self) -> np.ndarray:
+        """A copy on the host."""
+        from rlx import dtypes
+
+        if self.dtype not in dtypes.NAMES:
+            raise TypeError(f"NumPy has no {self.dtype} without the package ml_dtypes")
+        host = np.empty(self.shape, dtypes.NAMES[self.dtype])
+        driver = self._memory.driver
+        driver.enter()
+        driver.copy_out(host.ctypes.data, self.address, host.nbytes, self.stream)
+        driver.synchronize(self.stream)
+        return host
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("an array on a GPU cannot be a NumPy array without a copy")
+        found = self.numpy()
+        return found if dtype is None else found.astype(dtype, copy=False)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return _CUDA, self.device
+
+    def __dlpack__(self, *, stream: int | None = None, **_: Any) -> Any:
+        if stream not in (None, -1, self.stream, self.stream or _LEGACY_STREAM):
+            # Another stream would have to wait for ours.
+            driver = self._memory.driver
+            driver.enter()
+            driver.synchronize(self.stream)
+        return _export(self)
+
+
+# -- DLPack ----------------------------------------------------------------------------------------
+
+
+class _Managed(ctypes.Structure):
+    """`DLManagedTensor` of dlpack.h."""
+
+    _fields_ = [
+        ("tensor", Tensor),
+        ("context", ctypes.c_void_p),
+        ("deleter", ctypes.c_void_p),
+    ]
+
+
+_exported: dict[int, Any] = {}
+_tickets = itertools.count(1)
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+def _delete(address: int) -> None:
+    _exported.pop(_Managed.from_address(address).context, None)
+
+
+@ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
+def _destroy(capsule: int) -> None:
+    # Whoever took the tensor has renamed the capsule, and calls the deleter.
+    if _is_valid(capsule, b"dltensor"):
+        _delete(_pointer(capsule, b"dltensor"))
+
+
+_is_valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)(
+    ("PyCapsule_IsValid", ctypes.pythonapi)
+)
+_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)(
+    ("PyCapsule_GetPointer", ctypes.pythonapi)
+)
+_new = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)(
+    ("PyCapsule_New", ctypes.pythonapi)
+)
+
+
+def _export(array: DeviceArray) -> Any:
+    """A capsule that keeps ``array`` alive until whoever takes it has let go of it."""
+    rank = array.ndim
+    shape = (ctypes.c_int64 * max(rank, 1))(*array.shape)
+    strides = (ctypes.c_int64 * max(rank, 1))(
+        *(math.prod(array.shape[axis + 1 :]) for axis in range(rank))
+    )
+    managed = _Managed()
+    tensor = managed.tensor
+    tensor.data, tensor.device_type, tensor.device_id = array.address, _CUDA, array.device
+    tensor.ndim, tensor.lanes, tensor.byte_offset = rank, 1, 0
+    tensor.code, tensor.bits = _CODES[array.dtype]
+    tensor.shape, tensor.strides = shape, strides
+    managed.context = ticket = next(_tickets)
+    managed.deleter = ctypes.cast(_delete, ctypes.c_void_p)
+    _exported[ticket] = (array, managed, shape, strides)
+    return _new(ctypes.addressof(managed), b"dltensor", ctypes.cast(_destroy, ctypes.c_void_p))

@@ -1,0 +1,517 @@
+"""A compiled function that runs on a GPU, as a Python callable."""
+
+import math
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rlx.runtime.call import check_overlap, match
+from rlx.runtime.cuda import driver as drivers
+from rlx.runtime.cuda.arrays import DeviceArray, Foreign, Memory, foreign, is_on_device, itemsize
+from rlx.runtime.cuda.parameters import Packed, number
+from rlx.runtime.cuda.plan import Layout, Parameter, Place, Plan, Step, arrange
+from rlx.runtime.errors import ArgumentError, ExecutionError, LoadError
+from rlx.runtime.overlap import Span
+from rlx.runtime.program import Program, Spec
+
+__all__ = ["CudaExecutable"]
+
+_POINTER_ALIGNMENT = 16
+_REMEMBERED = 16
+_STATUS_BYTES = 8
+
+
+class CudaExecutable:
+    """A compiled function: arrays in, by position or by name; an array or a tuple of arrays out.
+
+    Arrays on the GPU are used where they are, without a copy, and calls return before the GPU is
+    done, as is usual there: results are :class:`DeviceArray`, in the order of the stream. When all
+    arguments are NumPy arrays, they are copied, and so are the results. Arguments are never written
+    to, except those that the function declares as updated in place.
+
+    Checks of sizes fail at once. Checks of what only the GPU knows, such as ids out of range, fail
+    when results are copied to the host, at :meth:`synchronize`, or at a later one of these: until
+    then results of a failed call have no meaning, and nothing is read or written out of bounds.
+
+    Attributes:
+        program: the code and its signature.
+        timings: seconds that each step of the compilation took.
+    """
+
+    def __init__(self, program: Program, device: int = 0, gpu: Any = None):
+        """Args:
+        program: what to run.
+        device: the number of the GPU.
+        gpu: a driver; by default that of the GPU, which is needed at the first call only.
+        """
+        if program.plan is None:
+            raise LoadError("the program is not for a GPU")
+        self.program = program
+        self.timings: dict[str, float] = {}
+        self._plan: Plan = program.plan
+        self._device = device
+        self._gpu = gpu
+        self._code: Any = None
+        self._functions: dict[tuple[str, bool], Any] = {}
+        self._bound: dict[int, Foreign] = {}
+        self._pending: dict[int, np.ndarray] = {}  # bound, and not yet on the GPU
+        self._constants: list[Memory] = []
+        self._status: Memory | None = None
+        self._workspaces: dict[int, Memory] = {}
+        self._kept: list[Memory] = []  # what captured graphs may still use
+        self._layouts: dict[Any, Layout] = {}
+        self._launches: dict[Any, tuple[Layout, list[_Launch]]] = {}
+        self._lock = threading.RLock()
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(map(str, self.inputs))
+        outputs = ", ".join(map(str, self.outputs))
+        name, arch = self.program.entry, self._plan.arch
+        return f"<rlx executable '{name}' for {arch}: ({inputs}) -> ({outputs})>"
+
+    @property
+    def inputs(self) -> tuple[Spec, ...]:
+        """What a call takes: the arguments that are not bound."""
+        specs = enumerate(self.program.arguments)
+        bound = {*self._bound, *self._pending}
+        return tuple(spec for number, spec in specs if number not in bound)
+
+    @property
+    def outputs(self) -> tuple[Spec, ...]:
+        """What a call returns."""
+        return self.program.results
+
+    @property
+    def parameters(self) -> tuple[Spec, ...]:
+        """The arguments that :meth:`bind` looks for."""
+        return tuple(spec for spec in self.program.arguments if spec.param)
+
+    # -- loading
+
+    def load(self) -> Any:
+        """Loads the code onto the GPU, once, and returns the GPU's driver.
+
+        Raises:
+            LoadError: there is no GPU or no driver, or the GPU is of another architecture.
+        """
+        with self._lock:
+            if self._gpu is None:
+                self._gpu = drivers.driver(self._device)
+            self._gpu.enter()
+            if self._code is None:
+                _check_architecture(self._plan.arch, self._gpu)
+                self._code = self._gpu.load(self.program.object_code)
+                for at in range(len(self._plan.constants)):
+                    self._constants.append(self._upload(self._plan.constant(at), 0))
+                self._status = Memory(self._gpu, _STATUS_BYTES, 0)
+                self._gpu.clear(self._status.address, _STATUS_BYTES, 0)
+                self._gpu.synchronize(0)
+            if self._pending:
+                for at, array in self._pending.items():
+                    self._bound[at] = self._to_device(self.program.arguments[at], array, 0)
+                self._gpu.synchronize(0)
+                self._pending.clear()
+            return self._gpu
+
+    def _upload(self, data: Any, stream: int) -> Memory:
+        """A copy of bytes or of a contiguous array."""
+        array = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
+        memory = Memory(self._gpu, array.nbytes, stream)
+        self._gpu.copy_in(memory.address, array.ctypes.data, array.nbytes, stream)
+        return memory
+
+    def bind(self, parameters: Mapping[str, Any]) -> "CudaExecutable":
+        """Fixes the parameters for all later calls, and returns this object.
+
+        Arrays on the GPU are used as they are; others are copied to it before the first call. A
+        packed parameter is put together here from the original ones. Other names are ignored.
+
+        Args:
+            parameters: arrays by name; names that were bound before may be left out.
+
+        Raises:
+            ArgumentError: a parameter is missing or has the wrong type.
+        """
+        from rlx.runtime.parameters import gather
+
+        ready = {
+            at: spec
+            for at, spec in enumerate(self.program.arguments)
+            if spec.param and is_on_device(parameters.get(spec.name))
+        }
+        rest = {name: value for name, value in parameters.items() if not is_on_device(value)}
+        with self._lock:
+            known = {*self._bound, *self._pending, *ready}
+            arrays = gather(self.program, rest, known)
+            found = {}
+            if ready:
+                self.load()
+                for at, spec in ready.items():
+                    found[at] = self._operand(spec, parameters[spec.name], 0)
+            for at in (*found, *arrays):
+                self._pending.pop(at, None)
+                self._bound.pop(at, None)
+            self._bound.update(found)
+            self._pending.update(arrays)
+        return self
+
+    # -- calls
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return _single(self._call(args, kwargs, 0, {}))
+
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Like a call, with inputs and results by name."""
+        return self._named(self._call((), inputs, 0, {}))
+
+    def _named(self, results: list[Any]) -> dict[str, Any]:
+        return {spec.name: value for spec, value in zip(self.outputs, results, strict=True)}
+
+    def on(self, stream: Any, out: Mapping[str, Any] | None = None) -> Callable[..., Any]:
+        """A callable that runs this function on a stream of the caller.
+
+        A call can be captured in a CUDA graph when a call with the same sizes was made on that
+        stream before, all arguments are on the GPU, and ``out`` has all results.
+
+        Args:
+            stream: a number, or an object with ``__cuda_stream__`` or ``cuda_stream``, as
+                torch's and CuPy's have.
+            out: arrays on the GPU to write results to, by the names of the results.
+        """
+        handle = _handle(stream)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return _single(self._call(args, kwargs, handle, out or {}))
+
+        return call
+
+    def synchronize(self, stream: Any = 0) -> None:
+        """Waits for all calls in a stream.
+
+        Raises:
+            ExecutionError: a check inside of a call has failed.
+        """
+        gpu = self.load()
+        gpu.synchronize(_handle(stream))
+        self._raise_if_failed(_handle(stream))
+
+    def _raise_if_failed(self, stream: int) -> None:
+        assert self._status is not None
+        status = np.zeros(1, np.int64)
+        address = self._status.address
+        self._gpu.copy_out(status.ctypes.data, address, status.nbytes, stream)
+        self._gpu.synchronize(stream)
+        if status[0]:
+            self._gpu.clear(address, status.nbytes, stream)
+            raise ExecutionError(self.program.messages[int(status[0]) - 1])
+
+    def _call(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], stream: int, out: Mapping[str, Any]
+    ) -> list[Any]:
+        specs = self.program.arguments
+        with self._lock:
+            values = match(self.program, args, kwargs, {*self._bound, *self._pending})
+            gpu = self.load()
+            capturing = gpu.is_capturing(stream) if stream else False
+            scalars = {n: _scalar(specs[n], v) for n, v in values.items() if specs[n].scalar}
+            operands = dict(self._bound)
+            copied: dict[int, np.ndarray] = {}
+            on_device = bool(out)
+            for n, value in values.items():
+                if specs[n].scalar:
+                    continue
+                if is_on_device(value):
+                    operands[n], on_device = self._operand(specs[n], value, stream), True
+                elif capturing:
+                    raise ArgumentError(
+                        f"argument '{specs[n].name}': expected an array on the GPU while a graph "
+                        f"is captured, but found {type(value).__name__}"
+                    )
+                else:
+                    operands[n], copied[n] = self._copied(specs[n], value, stream)
+            check_overlap(
+                self.program, values.keys(), lambda: [_span(n, o) for n, o in operands.items()]
+            )
+            layout = self._layout(operands, scalars)
+            results = self._results(layout, stream, out, capturing)
+            self._launch(layout, operands, results, stream, capturing)
+            for n, array in copied.items():
+                if specs[n].writable:
+                    gpu.copy_out(array.ctypes.data, operands[n].address, array.nbytes, stream)
+            if not on_device:
+                self._raise_if_failed(stream)
+            elif any(specs[n].writable for n in copied):
+                gpu.synchronize(stream)
+        made = iter(results)
+        returned: list[Any] = []
+        for spec in self.program.results:
+            if spec.alias is not None:
+                # What came from the host has been copied back there.
+                returned.append(copied[spec.alias] if spec.alias in copied else values[spec.alias])
+                continue
+            result = next(made)
+            returned.append(out.get(spec.name, result) if on_device else result.numpy())
+        return returned
+
+    # -- arguments
+
+    def _operand(self, spec: Spec, value: Any, stream: int) -> Foreign:
+        """An array on the GPU."""
+        try:
+            found = foreign(value, stream)
+        except ArgumentError as error:
+            raise ArgumentError(f"argument '{spec.name}': {error}") from None
+        fits = found.dtype == spec.dtype and len(found.shape) == len(spec.shape)
+        if not fits or any(
+            want is not None and want != got
+            for want, got in zip(spec.shape, found.shape, strict=True)
+        ):
+            dims = "".join(f"{size}x" for size in found.shape)
+            raise ArgumentError(
+                f"argument '{spec.name}': expected {spec.type}, but found "
+                f"tensor<{dims}{found.dtype}>"
+            )
+        if found.device != self._gpu.device:
+            raise ArgumentError(
+                f"argument '{spec.name}': expected an array on cuda:{self._gpu.device}, but found "
+                f"one on cuda:{found.device}"
+            )
+        if found.address % _POINTER_ALIGNMENT:
+            raise ArgumentError(
+                f"argument '{spec.name}': expected memory that is aligned to "
+                f"{_POINTER_ALIGNMENT} bytes, but found address {found.address:#x}"
+            )
+        return found
+
+    def _copied(self, spec: Spec, value: Any, stream: int) -> tuple[Foreign, np.ndarray]:
+        from rlx.runtime.arguments import as_array
+
+        array = as_array(spec, value)
+        return self._to_device(spec, array, stream), array
+
+    def _to_device(self, spec: Spec, array: np.ndarray, stream: int) -> Foreign:
+        memory = self._upload(np.ascontiguousarray(array), stream)
+        return Foreign(memory.address, spec.dtype, array.shape, self._gpu.device, memory)
+
+    # -- memory
+
+    def _layout(self, operands: Mapping[int, Foreign], scalars: Mapping[int, Any]) -> Layout:
+        shapes = {n: operand.shape for n, operand in operands.items()}
+        free = {n: shape for n, shape in shapes.items() if n not in self._bound}
+        key = tuple(free.items()), tuple(scalars.items())
+        if key not in self._layouts:
+            if len(self._layouts) >= _REMEMBERED:
+                self._layouts.pop(next(iter(self._layouts)))
+            self._layouts[key] = arrange(self._plan, shapes, scalars)
+        layout = self._layouts[key]
+        if layout.failed is not None:
+            raise ExecutionError(self.program.messages[layout.failed])
+        return layout
+
+    def _results(
+        self, layout: Layout, stream: int, out: Mapping[str, Any], capturing: bool
+    ) -> list[Any]:
+        """The memory of results: the caller's, or new."""
+        specs = [spec for spec in self.program.results if spec.alias is None]
+        if unknown := sorted(out.keys() - {spec.name for spec in specs}):
+            raise ArgumentError(f"'{self.program.entry}' has no result '{unknown[0]}'")
+        found: list[Any] = []
+        for spec, result in zip(specs, self._plan.results, strict=True):
+            shape = tuple(layout.values[n] for n in result.shape)
+            if spec.name in out:
+                wanted = Spec(spec.name, spec.dtype, shape)
+                found.append(self._operand(wanted, out[spec.name], stream))
+            elif capturing:
+                raise ArgumentError(
+                    f"result '{spec.name}': expected an array in 'out' while a graph is captured"
+                )
+            else:
+                memory = Memory(self._gpu, layout.values[result.size], stream)
+                found.append(DeviceArray(memory, spec.dtype, shape))
+        return found
+
+    def _workspace(self, size: int, stream: int, capturing: bool) -> int:
+        """Memory that lasts between calls in a stream, so that graphs can use it."""
+        if not size:
+            return 0
+        memory = self._workspaces.get(stream)
+        if memory is None or memory.size < size:
+            if capturing:
+                raise ExecutionError(
+                    "a graph can be captured only after a call with the same sizes in that stream"
+                )
+            if memory is not None:
+                self._kept.append(memory)
+            memory = self._workspaces[stream] = Memory(self._gpu, size, stream)
+        return memory.address
+
+    # -- launches
+
+    def _launch(
+        self,
+        layout: Layout,
+        operands: Mapping[int, Foreign],
+        results: Sequence[Any],
+        stream: int,
+        capturing: bool,
+    ) -> None:
+        workspace = self._workspace(layout.workspace, stream, capturing)
+        count = len(self.program.arguments)
+        addresses = tuple(operands[n].address if n in operands else 0 for n in range(count))
+        made = tuple(result.address for result in results)
+        key = id(layout), addresses, made, workspace
+        if key not in self._launches:
+            if len(self._launches) >= _REMEMBERED:
+                self._launches.pop(next(iter(self._launches)))
+            place = _Places(layout, addresses, workspace, made, self._constants, self._status)
+            prepared = [self._prepare(step, layout, place) for step in self._plan.steps]
+            # The layout is kept, so that no other one gets its identity.
+            self._launches[key] = layout, [launch for launch in prepared if launch is not None]
+        for launch in self._launches[key][1]:
+            self._gpu.launch(
+                launch.function,
+                launch.grid,
+                launch.block,
+                launch.cluster,
+                launch.shared,
+                stream,
+                launch.parameters,
+            )
+
+    def _prepare(self, step: Step, layout: Layout, places: "_Places") -> "_Launch | None":
+        values = layout.values
+        grid = tuple(values[n] for n in step.grid)
+        if 0 in grid:
+            return None
+        packed: list[bytes] = []
+        for parameter in step.parameters:
+            packed += self._pack(parameter, values, places)
+        shared = values[step.shared]
+        return _Launch(
+            self._function(step.kernel, shared),
+            grid,
+            tuple(values[n] for n in step.block),
+            tuple(values[n] for n in step.cluster),
+            shared,
+            Packed(packed),
+        )
+
+    def _function(self, name: str, shared: int) -> Any:
+        key = name, shared > 48 * 1024
+        if key not in self._functions:
+            self._functions[key] = self._gpu.function(self._code, name, shared)
+        return self._functions[key]
+
+    def _pack(self, parameter: Parameter, values: list[Any], places: "_Places") -> list[bytes]:
+        if parameter.kind == "number":
+            return [number(parameter.dtype, values[parameter.value])]
+        base = places.address(parameter.place)
+        sizes = [values[n] for n in parameter.sizes]
+        strides = [values[n] for n in parameter.strides]
+        offset = values[parameter.offset] * itemsize(parameter.dtype)
+        if parameter.kind == "tensor_map":
+            box = [values[n] for n in parameter.box]
+            return [
+                self._gpu.tensor_map(
+                    parameter.dtype, base + offset, sizes, strides, box, parameter.swizzle
+                )
+            ]
+        return [
+            number("i64", base + offset if parameter.advanced else base),
+            *(number("i64", sizes[axis]) for axis in parameter.passed_sizes),
+            *(number("i64", strides[axis]) for axis in parameter.passed_strides),
+        ]
+
+
+@dataclass(frozen=True)
+class _Launch:
+    """A kernel with everything that it takes."""
+
+    function: Any
+    grid: tuple[int, ...]
+    block: tuple[int, ...]
+    cluster: tuple[int, ...]
+    shared: int
+    parameters: Packed
+
+
+class _Places:
+    """Addresses of what kernels work on."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        arguments: Sequence[int],
+        workspace: int,
+        results: Sequence[int],
+        constants: Sequence[Memory],
+        status: Memory | None,
+    ):
+        self._layout, self._workspace = layout, workspace
+        self._found = {
+            "argument": arguments,
+            "result": results,
+            "constant": [memory.address for memory in constants],
+            "status": [0 if status is None else status.address],
+        }
+
+    def address(self, place: Place) -> int:
+        kind, at = place
+        if kind == "workspace":
+            return self._workspace + self._layout.offsets[at]
+        return self._found[kind][at]
+
+
+def _single(results: list[Any]) -> Any:
+    if not results:
+        return None
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+def _handle(stream: Any) -> int:
+    """The number of a stream."""
+    if stream is None:
+        return 0
+    if hasattr(stream, "__cuda_stream__"):
+        return int(stream.__cuda_stream__()[1])
+    for name in ("cuda_stream", "ptr"):
+        if hasattr(stream, name):
+            return int(getattr(stream, name))
+    return int(stream)
+
+
+def _scalar(spec: Spec, value: Any) -> int | float:
+    """A number, as the expressions take it."""
+    found = np.asarray(value)
+    if found.ndim or found.dtype.kind not in "biuf":
+        raise ArgumentError(f"argument '{spec.name}': expected {spec.type}, but found {value!r}")
+    whole = found.dtype.kind in "biu"
+    if spec.dtype.startswith("i"):
+        bits = 1 if spec.dtype == "i1" else int(spec.dtype[1:])
+        low, high = (0, 1) if bits == 1 else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        if not whole or not low <= int(found) <= high:
+            raise ArgumentError(
+                f"argument '{spec.name}': expected {spec.type}, but found {value!r}"
+            )
+        return int(found)
+    return float(found)
+
+
+def _span(at: int, operand: Foreign) -> Span:
+    size = math.prod(operand.shape) * itemsize(operand.dtype)
+    return operand.address, operand.address + size, at
+
+
+def _check_architecture(arch: str, gpu: Any) -> None:
+    """Code for a listed architecture runs on newer ones, but for that of one generation only."""
+    major, minor = gpu.capability
+    number_, exact = int(arch[3:].rstrip("af")), arch[-1] in "af"
+    have = 10 * major + minor
+    if have < number_ or (exact and have != number_):
+        raise LoadError(
+            f"the code is for {arch}{' only' if exact else ' and newer'}, but {gpu.name} is "
+            f"sm_{have}"
+        )
