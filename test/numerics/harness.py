@@ -92,8 +92,8 @@ def run(op, *operands, dynamic=(), **attrs):
     return result
 
 
-def check(op, *operands, dynamic=(), tolerance=None, **attrs):
-    """Compares the compiled op with its reference, which is computed in float64."""
+def reference(op, *operands, **attrs):
+    """The op's reference, computed in float64."""
 
     def wide(operand):
         if isinstance(operand, list):
@@ -101,11 +101,15 @@ def check(op, *operands, dynamic=(), tolerance=None, **attrs):
         is_float = operand is not None and operand.dtype in TOLERANCE
         return operand.astype(np.float64) if is_float else operand
 
+    return op.reference(*map(wide, operands), **attrs)
+
+
+def check(op, *operands, dynamic=(), tolerance=None, **attrs):
+    """Compares the compiled op with its reference."""
     actual = run(op, *operands, dynamic=dynamic, **attrs)
-    expected = op.reference(*map(wide, operands), **attrs)
     first = operands[0][0] if isinstance(operands[0], list) else operands[0]
     assert actual.dtype == first.dtype
-    assert_close(actual, expected, tolerance)
+    assert_close(actual, reference(op, *operands, **attrs), tolerance)
     return actual
 
 

@@ -747,10 +747,9 @@ class _Attention:
                         memref.store(top, stats, [*place, code.index(0)])
                         memref.store(total, stats, [*place, code.index(1)])
 
-                    first = arith.cmpi(
-                        arith.CmpIPredicate.eq, code.index(lane.column), code.index(0)
-                    )
-                    code.if_(first, statistics)
+                    # One lane of four, and one block of those for the parts of a head.
+                    one = code.add(lane.column, self.part)
+                    code.if_(code.equal(one, 0), statistics)
 
                 code.if_(code.less(at, self.rows), one)
 

@@ -110,6 +110,10 @@ def select(condition: ir.Value, a: Index, b: Index) -> ir.Value:
     return arith.select(condition, index(a), index(b))
 
 
+def equal(a: Index, b: Index) -> ir.Value:
+    return arith.cmpi(arith.CmpIPredicate.eq, index(a), index(b))
+
+
 def i1(value: bool) -> ir.Value:
     return arith.constant(ir.IntegerType.get_signless(1), int(value))
 
@@ -249,7 +253,7 @@ def aligned(buffer: ir.Value, bytes_: int = 16) -> ir.Value:
     for stride in strides:
         everything = arith.ori(everything, arith.muli(stride, index(size)))
     low = arith.andi(everything, index(bytes_ - 1))
-    return arith.cmpi(arith.CmpIPredicate.eq, low, index(0))
+    return equal(low, 0)
 
 
 def _workgroup() -> ir.Attribute:

@@ -14,6 +14,9 @@ from rlx.testing.gpu_interpreter.threads import Block, Threads
 
 __all__ = ["run_function"]
 
+_STATUS, _MESSAGES = "rlx.status", "rlx.messages"
+"""As in `rlx-lower-asserts`: the number of a check that failed, and what they say."""
+
 
 def run_function(module: ir.Module, name: str, arguments: Sequence[Any]) -> list[Any]:
     """Runs a function on buffers whose kernels have been outlined.
@@ -21,13 +24,13 @@ def run_function(module: ir.Module, name: str, arguments: Sequence[Any]) -> list
     Args:
         module: holds the function and its kernels.
         name: the function.
-        arguments: arrays, which are used in place, and numbers.
+        arguments: arrays, which are used in place, and numbers; none for the status.
 
     Returns:
         Its results: arrays and numbers.
 
     Raises:
-        KernelError: a kernel does what must not be done, or a check of sizes fails.
+        KernelError: a kernel does what must not be done, or a check fails.
     """
     functions = [op for op in module.body.operations if op.operation.name == "func.func"]
     function = next(f for f in functions if attribute(f, "sym_name") == name)
@@ -35,7 +38,10 @@ def run_function(module: ir.Module, name: str, arguments: Sequence[Any]) -> list
     entry = function.regions[0].blocks[0]
     slots = [compiler.slot(a) for a in entry.arguments]
     code = Region(compiler, function.regions[0])
-    given = launch.values_of([a.type for a in entry.arguments], arguments)
+    status = np.zeros(1, np.int64)
+    checked = _has_status(function)
+    everything = [*arguments, status] if checked else list(arguments)
+    given = launch.values_of([a.type for a in entry.arguments], everything)
     one = (1, 1, 1)
     block = Block(0, (0, 0, 0), one, one, 0, 4, Counters())
     thread = Threads(block, 0, 1, len(compiler.slots))
@@ -46,7 +52,18 @@ def run_function(module: ir.Module, name: str, arguments: Sequence[Any]) -> list
         try:
             next(steps)
         except StopIteration as end:
+            if checked and status[0]:
+                text = attribute(module.operation, _MESSAGES)[int(status[0]) - 1]
+                raise KernelError(f"assertion: {text}") from None
             return [_result(value) for value in end.value]
+
+
+def _has_status(function: Any) -> bool:
+    """Whether checks of data tell by an argument what they found."""
+    if "arg_attrs" not in function.attributes:
+        return False
+    attributes = list(function.attributes["arg_attrs"])
+    return bool(attributes) and _STATUS in ir.DictAttr(attributes[-1])
 
 
 def _result(value: Any) -> Any:

@@ -484,3 +484,16 @@ def _reduction(c: Compiler, op: Any) -> Step:
 def _extract_value(c: Compiler, op: Any) -> Step:
     (position,) = attribute(op, "position")
     return _elementwise(lambda x: x[position], c.inputs(op), c.slot(op.results[0]))
+
+
+@handles("vector.to_elements")
+def _to_elements(c: Compiler, op: Any) -> Step:
+    source, outputs = c.slot(op.operands[0]), c.outputs(op)
+
+    def run(threads: Threads) -> None:
+        value = threads.env[source]
+        flat = value.reshape(len(value), -1)
+        for lane, output in enumerate(outputs):
+            threads.env[output] = flat[:, lane]
+
+    return run

@@ -1,0 +1,123 @@
+"""`rlx.attention` on tensor cores, in the interpreter."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+from cuda_harness import check, run
+from harness import random
+
+from rlx.dialects.attention import AttentionOp
+
+KERNEL = "rlx_attention"
+
+
+def operands(batch, queries, keys, heads, groups, dims, v_dims=None, dtype="bf16"):
+    return (
+        random((batch, queries, heads * dims), dtype, 1),
+        random((batch, keys, groups * dims), dtype, 2),
+        random((batch, keys, groups * (v_dims or dims)), dtype, 3),
+    )
+
+
+def attend(*sizes, dtype="bf16", mask=None, lengths=None, dynamic=(), arch="sm_80", **attrs):
+    heads, groups, dims, *v_dims = sizes[3:]
+    attrs |= {"num_heads": heads, "num_kv_heads": groups, "head_dim": dims}
+    if v_dims:
+        attrs["v_head_dim"] = v_dims[0]
+    q, k, v = operands(*sizes, dtype=dtype)
+    if lengths is not None:
+        lengths = np.array(lengths, np.int32)
+        for row, length in enumerate(lengths):
+            k[row, length:] = np.nan
+            v[row, length:] = np.nan
+    check(AttentionOp, q, k, v, mask, lengths, kernel=KERNEL, dynamic=dynamic, arch=arch, **attrs)
+
+
+@pytest.mark.parametrize("dims", [16, 64, 128, 256])
+def test_causal(dims):
+    attend(1, 70, 70, 2, 1, dims, causal=True)
+
+
+def test_widest_heads():
+    attend(1, 33, 40, 2, 2, 512, causal=True)
+
+
+def test_widest_heads_with_less_shared_memory():
+    attend(1, 33, 33, 1, 1, 512, arch="sm_86")
+
+
+@pytest.mark.parametrize(
+    "attrs",
+    [
+        {},
+        {"causal": True, "left_window": 10},
+        {"left_window": 3, "right_window": 2},
+        {"causal": True, "q_offset": 0},
+        {"causal": True, "q_offset": -20},
+        {"q_offset": 100, "left_window": 20},
+        {"softcap": 3.0, "causal": True},
+        {"scale": -0.5},
+        {"scale": 0.0, "causal": True},
+    ],
+    ids=str,
+)
+def test_attributes(attrs):
+    attend(2, 35, 50, 4, 2, 64, dtype="f16", **attrs)
+
+
+@pytest.mark.parametrize("sizes", [(1, 40, 40, 2, 1, 72, 40), (1, 33, 20, 3, 3, 20, 50)])
+def test_uncommon_heads(sizes):
+    attend(*sizes, causal=True)
+
+
+def test_dynamic_sizes():
+    sizes = {(n, axis) for n in range(3) for axis in range(2)}
+    attend(2, 37, 45, 4, 2, 64, causal=True, dynamic=sizes)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_decoding(causal):
+    attend(2, 1, 200, 8, 2, 64, causal=causal, lengths=[0, 170])
+
+
+def test_decoding_some_rows_in_windows():
+    attend(1, 3, 300, 6, 1, 128, causal=True, left_window=100, lengths=[257])
+
+
+def test_lengths_with_many_queries():
+    attend(2, 40, 64, 4, 2, 64, causal=True, lengths=[40, 61])
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 20, 30), (1, 1, 20, 30), (2, 1, 1, 30), (30,), (20, 1)])
+def test_masks(shape):
+    floats = random(shape, "f32", 4)
+    floats[..., :2] = -np.inf
+    attend(2, 20, 30, 4, 2, 64, mask=floats)
+    attend(2, 20, 30, 4, 2, 64, mask=floats < 0.5, causal=True)
+
+
+def test_a_row_of_the_lowest_numbers_is_not_hidden():
+    mask = np.zeros((40, 30), np.float32)
+    mask[3] = np.finfo(np.float32).min
+    attend(1, 40, 30, 4, 2, 64, mask=mask)
+
+
+def test_mask_while_decoding():
+    attend(2, 1, 70, 8, 2, 64, mask=random((2, 1, 1, 70), "bf16", 4))
+
+
+@pytest.mark.parametrize(("batch", "queries"), [(1, 0), (0, 3)])
+def test_nothing_to_do(batch, queries):
+    attrs = {"num_heads": 2, "num_kv_heads": 1, "head_dim": 64}
+    q, k, v = operands(batch, queries, 4, 2, 1, 64)
+    sizes = {(n, axis) for n in range(3) for axis in range(2)}
+    assert run(AttentionOp, q, k, v, dynamic=sizes, **attrs).shape == q.shape
+
+
+@pytest.mark.parametrize("queries", [3, 70])
+def test_no_keys(queries):
+    attend(1, queries, 4, 2, 1, 64, lengths=[0])
+
+
+def test_bfloat16_is_what_it_says():
+    assert operands(1, 1, 1, 1, 1, 1)[0].dtype == ml_dtypes.bfloat16
