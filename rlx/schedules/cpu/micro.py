@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from rlx.host import arith, ir
+from rlx.host import arith, ir, memref
 from rlx.schedules.cpu import code
 from rlx.schedules.cpu.code import Index, Kernel, Kernels
 from rlx.schedules.cpu.isa import Isa
@@ -30,16 +30,16 @@ def micro(kernels: Kernels, isa: Isa, tile: Tile, block: ir.MemRefType, unroll: 
 
     The kernel takes the input's rows [blocks, rows, depth], of type ``block``, the block and the
     row where it starts; panels [P, K, PANEL] of f32, the panel and the step where it starts; the
-    result and where in it; the number of steps; and whether the result is overwritten instead of
-    added to. Panels past the last one stand for that, and the parts of the tile that are outside
-    of the result are not stored.
+    result and where in it; the number of steps; whether the result is overwritten instead of added
+    to; and the panel and step from which on it fetches what is needed later. Panels past the last
+    one stand for that, and the parts of the tile that are outside of the result are not stored.
     """
     index = ir.IndexType.get()
     name = f"rlx_matmul_{isa.name}_{tile.rows}x{tile.panels}"
     types = [block, index, index, panels_type(code.f32()), index, index, code.matrix(code.f32())]
     return kernels.define(
         name,
-        [*types, index, index, index, ir.IntegerType.get_signless(1)],
+        [*types, index, index, index, ir.IntegerType.get_signless(1), index, index],
         lambda *arguments: _micro(isa, tile, unroll, *arguments),
     )
 
@@ -59,6 +59,8 @@ def _micro(
     to_column: ir.Value,
     steps: ir.Value,
     first: ir.Value,
+    next_panel: ir.Value,
+    next_k: ir.Value,
 ) -> None:
     vectors = PANEL // isa.lanes
     cells = [(i, v) for i in range(tile.rows) for v in range(tile.panels * vectors)]
@@ -84,22 +86,29 @@ def _micro(
     def body(count: int):
         def steps_from(at: ir.Value, *carried: ir.Value) -> list[ir.Value]:
             sums = dict(zip(cells, carried, strict=True))
+            if count > 1:
+                line = code.add(next_k, arith.divui(at, code.index(unroll)))
+                memref.prefetch(panels, [next_panel, line, code.index(0)], False, 2, True)
             for u in range(count):
                 step(code.add(at, u), sums)
             return list(sums.values())
 
         return steps_from
 
-    sums = code.if_(
-        first,
-        lambda: [code.splat(0.0, isa.lanes) for _ in cells],
-        lambda: [
-            code.load(result, [to_rows[i], to_columns[v]], isa.lanes, left[v]) for i, v in cells
-        ],
-        [ir.VectorType.get([isa.lanes], code.f32())] * len(cells),
-    )
+    # Fetched now, so that it is at hand when the sums are complete.
+    for i in range(tile.rows):
+        for v in range(tile.panels):
+            memref.prefetch(result, [to_rows[i], to_columns[v * vectors]], True, 3, True)
+    sums = [code.splat(0.0, isa.lanes) for _ in cells]
     whole = arith.subi(steps, arith.remui(steps, code.index(unroll)))
     sums = code.loop(0, whole, unroll, body(unroll), sums)
     sums = code.loop(whole, steps, 1, body(1), sums)
-    for (i, v), value in zip(cells, sums, strict=True):
-        code.store(value, result, [to_rows[i], to_columns[v]], left[v])
+
+    def finish(add: bool) -> None:
+        for (i, v), value in zip(cells, sums, strict=True):
+            at = [to_rows[i], to_columns[v]]
+            if add:
+                value = arith.addf(value, code.load(result, at, isa.lanes, left[v]))
+            code.store(value, result, at, left[v])
+
+    code.if_(first, lambda: finish(False), lambda: finish(True))

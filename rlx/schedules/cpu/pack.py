@@ -1,5 +1,7 @@
 """Weights into panels, by the call that multiplies with them."""
 
+from functools import partial
+
 from rlx.host import arith, ir
 from rlx.schedules.cpu import code
 from rlx.schedules.cpu.code import Kernel, Kernels
@@ -63,17 +65,11 @@ def _strip(
 ) -> None:
     def square(k: ir.Value, inside: ir.Value | None) -> None:
         loaded = [code.load(weight, [row, k], isa.lanes, inside) for row in rows]
-        columns = code.transpose(loaded)
-        if inside is None:
-            for r, vector in enumerate(columns):
-                code.store(vector, panels, [panel, code.add(k, r), lane])
-            return
-        for r, vector in enumerate(columns):
-            code.if_(
-                code.less(r, inside),
-                lambda r=r, vector=vector: code.store(
-                    vector, panels, [panel, code.add(k, r), lane]
-                ),
-            )
+        for r, vector in enumerate(code.transpose(loaded)):
+            store = partial(code.store, vector, panels, [panel, code.add(k, r), lane])
+            if inside is None:
+                store()
+            else:
+                code.if_(code.less(r, inside), store)
 
     code.vectors(code.dim(weight, 1), isa.lanes, square)
