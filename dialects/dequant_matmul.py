@@ -111,7 +111,7 @@ class DequantMatmulOp(RlxOp, name="dequant_matmul"):
     def lower(self) -> ir.Value:
         """No matrix of floats is made: integers become floats where they are multiplied, or with
         ``group`` one output channel at a time."""
-        input, weight, scales = self._fitting_operands()
+        input, weight, scales = self.fitting_operands()
         rank = input.type.rank
         element = input.type.element_type
         wide = accumulator_type(element)
@@ -172,7 +172,7 @@ class DequantMatmulOp(RlxOp, name="dequant_matmul"):
             scf.YieldOp([done])
         return loop.results[0]
 
-    def _fitting_operands(self) -> tuple[ir.Value, ir.Value, ir.Value]:
+    def fitting_operands(self) -> tuple[ir.Value, ir.Value, ir.Value]:
         """The operands, whose sizes are made sure to agree."""
         input, weight, scales = self.input, self.weight, self.scales
         inner, outer = (1, 0) if self.transpose_weight else (0, 1)

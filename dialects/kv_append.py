@@ -75,7 +75,8 @@ class KvAppendOp(RlxOp, name="kv_append"):
             row[start : start + new] = rows
         return result
 
-    def lower(self) -> ir.Value:
+    def fitting_operands(self) -> tuple[ir.Value, ir.Value]:
+        """update and lengths, whose sizes and contents are made sure to fit the cache."""
         batch, rows, width = emit.sizes(self.cache)
         new = emit.dim(self.update, 1)
         update = emit.fit(
@@ -100,9 +101,15 @@ class KvAppendOp(RlxOp, name="kv_append"):
             emit.all_of(lengths, has_room),
             "rlx.kv_append: lengths must be >= 0 and leave room for update in cache",
         )
+        return update, lengths
+
+    def lower(self) -> ir.Value:
+        batch, rows, width = emit.sizes(self.cache)
+        new = emit.dim(self.update, 1)
+        update, lengths = self.fitting_operands()
         fits = emit.smaller(new, rows)
         end = emit.subtract(rows, fits)
-        loop = scf.ForOp(first, emit.as_index(batch), emit.index(1), [self.cache])
+        loop = scf.ForOp(emit.index(0), emit.as_index(batch), emit.index(1), [self.cache])
         b, cache = loop.body.arguments
         with ir.InsertionPoint(loop.body):
             at = emit.clamp(emit.to_index(tensor.extract(lengths, [b])), 0, end)

@@ -7,12 +7,14 @@ from rlx.diagnostics import PassFailure, remark
 from rlx.dialects import emit
 from rlx.dialects.attention import AttentionOp
 from rlx.dialects.base import RlxOp
+from rlx.dialects.dequant_matmul import DequantMatmulOp
+from rlx.dialects.kv_append import KvAppendOp
 from rlx.dialects.matmul import MatmulOp
 from rlx.host import ir
 from rlx.options import option
 from rlx.passes.base import Pass, walk
 from rlx.passes.convert_rlx_to_linalg import KERNEL
-from rlx.schedules.cuda import attention, matmul
+from rlx.schedules.cuda import attention, dequant_matmul, kv_append, matmul
 from rlx.schedules.cuda.arch import ARCHS, Arch
 from rlx.schedules.cuda.kernels import Kernels
 
@@ -20,6 +22,8 @@ __all__ = ["STRATEGIES", "EmitKernels", "SelectKernels"]
 
 STRATEGIES: dict[type[RlxOp], dict[str, ModuleType]] = {
     AttentionOp: {"mma": attention},
+    DequantMatmulOp: {"reduce": dequant_matmul},
+    KvAppendOp: {"copy": kv_append},
     MatmulOp: {"mma": matmul},
 }
 """Strategies by name for each kind of op, best first."""
