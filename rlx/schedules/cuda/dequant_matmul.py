@@ -1,4 +1,4 @@
-"""`rlx.dequant_matmul` with groups, as one reduction: integers are scaled as they are multiplied."""
+"""`rlx.dequant_matmul` with groups as one reduction: integers are scaled as they are multiplied."""
 
 from rlx.dialects import emit
 from rlx.dialects.base import RlxOp
