@@ -9,6 +9,7 @@ from rlx.schedules.cpu.code import Index
 
 __all__ = [
     "LANES",
+    "PAIRS",
     "bf16",
     "dot",
     "exp2",
@@ -25,6 +26,8 @@ __all__ = [
 
 LANES = 32
 """bf16 elements of a vector register."""
+
+PAIRS = 16
 
 
 def bf16() -> ir.Type:

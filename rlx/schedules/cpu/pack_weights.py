@@ -12,7 +12,7 @@ from rlx.passes.functions import PARAM, TILING, attributes_of, set_attributes
 from rlx.passes.parameters import Calls, Weight
 from rlx.schedules.cpu.isa import ISAS
 from rlx.schedules.cpu.layout import Layout
-from rlx.schedules.cpu.passes import STRATEGIES
+from rlx.schedules.cpu.passes import strategy
 
 __all__ = ["PackWeights"]
 
@@ -65,8 +65,9 @@ def _layout(product: Any) -> Layout | None:
     """The layout that the kernel of an op wants for its weight."""
     if not isinstance(product, MatmulOp) or KERNEL not in product.attributes:
         return None
-    isa = ISAS[ir.StringAttr(product.attributes[KERNEL]).value]
-    return STRATEGIES[MatmulOp].layout(product, isa)
+    name = ir.StringAttr(product.attributes[KERNEL]).value
+    own = strategy(MatmulOp, name)
+    return None if own is None else own.layout(product, ISAS[name])
 
 
 def _problem(weight: Weight) -> str:
