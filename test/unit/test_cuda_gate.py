@@ -1,0 +1,137 @@
+"""What ptxas makes of the tensor-core kernels: registers, spills, warnings, instructions.
+
+Skipped where there is no ptxas; instructions are looked at where there is nvdisasm, too.
+"""
+
+import re
+import shutil
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from rlx.host import ir
+from rlx.pipeline import run_pipeline
+from rlx.schedules.cuda import attention, matmul
+from rlx.schedules.cuda.arch import ARCHS
+from rlx.schedules.cuda.kernels import Kernels
+from rlx.targets import cuda_tools, nvptx
+from rlx.targets.cuda import CudaTarget
+
+PTXAS = cuda_tools.ptxas()
+MOST_SPILLED = 0
+"""Bytes that a kernel may spill."""
+
+pytestmark = pytest.mark.skipif(PTXAS is None, reason="there is no ptxas")
+
+
+def nvdisasm():
+    beside = Path(PTXAS).with_name("nvdisasm")
+    return str(beside) if beside.exists() else shutil.which("nvdisasm")
+
+
+def assemble(emit, name):
+    """Makes a module with ``emit(kernels)``, and machine code for an architecture."""
+    with ir.Context(), ir.Location.unknown():
+        module = ir.Module.create()
+        emit(Kernels(module.operation))
+        module.operation.verify()
+        stages = {stage.name: stage.pipeline for stage in CudaTarget(name).stages()}
+        run_pipeline(module, "expand-strided-metadata,lower-affine")
+        for stage in ("nvvm", "llvm"):
+            run_pipeline(module, stages[stage])
+        made = cuda_tools.assemble(nvptx.ptx(module, ARCHS[name]), name)
+    assert not made.warnings
+    for kernel, report in made.kernels.items():
+        spilled = report.spill_stores + report.spill_loads
+        assert spilled <= MOST_SPILLED, f"{kernel}: {report}"
+    return made
+
+
+def instructions(made, tmp_path):
+    """How often each instruction occurs, by kernel; None without nvdisasm."""
+    if nvdisasm() is None:
+        return None
+    path = tmp_path / "kernels.cubin"
+    path.write_bytes(made.cubin)
+    text = subprocess.run(
+        [nvdisasm(), "-c", str(path)], capture_output=True, text=True, check=True
+    ).stdout
+    found: dict[str, Counter] = {}
+    kernel = ""
+    for line in text.splitlines():
+        if match := re.match(r"\s*\.section\s+\.text\.([^,\s]+)", line):
+            kernel = match[1]
+        elif match := re.search(r"\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]+)", line):
+            opcode = match[1]
+            counts = found.setdefault(kernel, Counter())
+            counts[opcode] += 1
+            counts[opcode.split(".")[0]] += 1
+    return found
+
+
+def problem(dims, **attrs):
+    return attention.Problem("bf16", 8, 4, dims, dims, scale=dims**-0.5, **attrs)
+
+
+def emit_attention(arch, *dims, rows=None, **attrs):
+    def emit(kernels):
+        for size in dims:
+            found = problem(size, **attrs)
+            attention.emit_kernel(kernels, found, attention.parameters(found, arch, rows))
+
+    return emit
+
+
+@pytest.mark.parametrize(
+    ("name", "dims"), [("sm_80", (64, 256)), ("sm_86", (512,)), ("sm_89", (128,))]
+)
+def test_attention(name, dims, tmp_path):
+    look_at_attention(name, dims, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sm_80", "sm_86", "sm_89", "sm_90", "sm_90a"])
+def test_all_attention(name, tmp_path):
+    look_at_attention(name, (64, 80, 128, 192, 256, 512), tmp_path)
+
+
+def look_at_attention(name, dims, tmp_path):
+    made = assemble(emit_attention(ARCHS[name], *dims, causal=True), name)
+    assert len(made.kernels) == len(dims)
+    counts = instructions(made, tmp_path)
+    for kernel in counts or ():
+        assert counts[kernel]["HMMA.16816.F32.BF16"] >= 100
+        for opcode in ("LDSM", "LDGSTS", "MUFU.EX2"):
+            assert counts[kernel][opcode] >= 16
+
+
+def test_attention_with_everything():
+    mask = "memref<?x1x?x?xf32, strided<[?, ?, ?, 1], offset: ?>>"
+    attrs = {"causal": True, "left": 100, "softcap": 50.0, "mask": mask, "lengths": "i32"}
+    made = assemble(emit_attention(ARCHS["sm_80"], 128, **attrs), "sm_80")
+    assert len(made.kernels) == 1
+
+
+def test_decoding(tmp_path):
+    made = assemble(emit_attention(ARCHS["sm_80"], 128, rows=4, lengths="i32"), "sm_80")
+    assert len(made.kernels) == 2  # with the one that merges
+    counts = instructions(made, tmp_path)
+    for kernel in counts or ():
+        assert kernel.endswith("merge") or counts[kernel]["LDGSTS"] >= 16
+
+
+def test_matmul(tmp_path):
+    def emit(kernels):
+        for rows, transposed in ((1, True), (64, False), (None, True)):
+            p = matmul.parameters(rows)
+            matmul.emit_kernel(kernels, ir.F16Type.get(), transposed, p)
+
+    made = assemble(emit, "sm_80")
+    assert len(made.kernels) == 3
+    counts = instructions(made, tmp_path)
+    for kernel in counts or ():
+        assert counts[kernel]["HMMA.16816.F32"] >= 16
+        assert counts[kernel]["LDSM"] >= 8
+        assert counts[kernel]["LDGSTS"] >= 8
