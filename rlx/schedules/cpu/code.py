@@ -275,12 +275,14 @@ def mask(count: Index, lanes: int) -> ir.Value:
 
 
 def _widen(value: ir.Value) -> ir.Value:
-    """f32, whatever the storage type."""
-    type_ = value.type
+    """f32, whatever the storage type: floats, or signed integers that f32 holds exactly."""
+    element = type_ = value.type
     if isinstance(type_, ir.VectorType):
-        wide: ir.Type = ir.VectorType.get(type_.shape, f32())
+        element, wide = type_.element_type, ir.VectorType.get(type_.shape, f32())
     else:
         wide = f32()
+    if isinstance(element, ir.IntegerType):
+        return arith.sitofp(wide, value)
     return value if type_ == wide else arith.extf(wide, value)
 
 
@@ -312,7 +314,7 @@ def load_raw(buffer: ir.Value, indices: Sequence[Index]) -> ir.Value:
 
 
 def load_scalar(buffer: ir.Value, indices: Sequence[Index]) -> ir.Value:
-    """A float, as f32."""
+    """A number, as f32."""
     return _widen(load_raw(buffer, indices))
 
 

@@ -15,7 +15,7 @@ from rlx.schedules.cpu.isa import Isa
 __all__ = ["Tile", "by_height", "dots", "nanoseconds", "prefetch"]
 
 _LINE = 64  # bytes that come at once
-_UNROLL = 64  # elements of the inner dimension per iteration
+_UNROLL = 64  # elements of the inner dimension per iteration, for one row of the input
 _LEAST_SUMS = 8  # that many fused multiply-adds are under way at a time
 
 
@@ -30,16 +30,15 @@ class Tile:
 def by_height(rows: ir.Value, heights: Sequence[int], run: Callable[[int], None]) -> None:
     """``run`` for the one of ``heights``, smallest first, that suits so many rows.
 
-    It needs the fewest passes, and has few rows computed twice.
+    It needs the fewest passes, and is the smallest that needs as few.
     """
     largest = heights[-1]
 
     def best(count: int) -> int:
         passes = -(-count // largest)
-        fitting = [height for height in heights if height <= count]
-        return next((height for height in fitting if height * passes >= count), fitting[-1])
+        return next(height for height in heights if height * passes >= count)
 
-    # From here on it is the largest: rows that are computed twice are few.
+    # From there on it is the largest: what is computed in vain is little.
     choices = [best(count) for count in range(1, 2 * largest + 2)]
     ends = [count for count in range(1, len(choices)) if choices[count] != choices[count - 1]]
 
@@ -60,9 +59,9 @@ def nanoseconds(rows: Index, columns: Index, inner: Index) -> Index:
     return arith.divui(code.index(work), code.index(32))
 
 
-def prefetch(buffer: ir.Value, indices: Sequence[Index]) -> None:
-    """Brings what lies there to the L2 cache."""
-    memref.prefetch(buffer, [code.index(i) for i in indices], False, 2, True)
+def prefetch(buffer: ir.Value, indices: Sequence[Index], locality: int) -> None:
+    """Brings what lies there to the L1 cache, or with a ``locality`` of 2 to the L2 cache."""
+    memref.prefetch(buffer, [code.index(i) for i in indices], False, locality, True)
 
 
 def dots(
@@ -105,9 +104,10 @@ class _Strip:
     def __init__(self, isa: Isa, tile: Tile, group: int | None):
         self.isa, self.tile, self.group = isa, tile, group
         self.lanes = isa.lanes
+        self.unroll = _UNROLL if tile.rows == 1 else _UNROLL // 2
         count = tile.rows * tile.columns
         # Sums of a group are added up one after the other, and the next group does not wait.
-        self.chains = 1 if group else max(1, min(_LEAST_SUMS // count, _UNROLL // isa.lanes))
+        self.chains = 1 if group else max(1, min(_LEAST_SUMS // count, self.unroll // isa.lanes))
         self.cells = [
             (u, i, j)
             for u in range(self.chains)
@@ -126,7 +126,7 @@ class _Strip:
     ) -> None:
         *scales, c = others
         rows, columns, tile = code.dim(a, 0), code.dim(b, 0), self.tile
-        last_rows, last = code.subtract(rows, tile.rows), code.subtract(columns, 1)
+        last_row, last = code.subtract(rows, 1), code.subtract(columns, 1)
 
         def strip(number: ir.Value) -> None:
             start = code.multiply(number, tile.columns)
@@ -135,9 +135,8 @@ class _Strip:
             here, ahead = each[: tile.columns], each[tile.columns :]
 
             def some(m: ir.Value) -> None:
-                # The last rows are computed twice where there is no whole number of tiles.
-                first = code.minimum(m, last_rows)
-                at = [code.add(first, i) for i in range(tile.rows)]
+                # So do rows of the input.
+                at = [code.minimum(code.add(m, i), last_row) for i in range(tile.rows)]
                 totals = self.sums(a, b, scales, at, here, ahead)
                 for (i, j), total in totals.items():
                     code.store_scalar(total, c, [at[i], here[j]])
@@ -180,7 +179,7 @@ class _Strip:
         def fetch(k: Index, from_: int, count: int) -> None:
             for at in range(from_, from_ + count, lanes_of_line):
                 for column in ahead:
-                    prefetch(b, [column, code.add(k, at)])
+                    prefetch(b, [column, code.add(k, at)], 2)
 
         carried = [zero] * len(self.cells)
         if self.group:
@@ -211,8 +210,8 @@ class _Strip:
 
         def several(k: ir.Value, *carried: ir.Value) -> list[ir.Value]:
             sums = dict(zip(self.cells, carried, strict=True))
-            fetch(k, 0, _UNROLL)
-            for u in range(_UNROLL // lanes):
+            fetch(k, 0, self.unroll)
+            for u in range(self.unroll // lanes):
                 step(code.add(k, u * lanes), sums, u % self.chains)
             return list(sums.values())
 
@@ -222,8 +221,8 @@ class _Strip:
             return list(sums.values())
 
         left = arith.remui(inner, code.index(lanes))
-        whole = arith.subi(inner, arith.remui(inner, code.index(_UNROLL)))
-        carried = code.loop(0, whole, _UNROLL, several, carried)
+        whole = arith.subi(inner, arith.remui(inner, code.index(self.unroll)))
+        carried = code.loop(0, whole, self.unroll, several, carried)
         carried = code.loop(whole, code.subtract(inner, left), lanes, one, carried)
 
         def rest() -> list[ir.Value]:
@@ -244,13 +243,13 @@ class _Strip:
         carried: list[ir.Value],
     ) -> list[ir.Value]:
         group, lanes = self.group or 1, self.lanes
-        span = max(_UNROLL // group, 1)  # groups per iteration
+        span = max(self.unroll // group, 1)  # groups per iteration
 
         def one(g: Index, sums: dict) -> None:
             k = code.multiply(g, group)
             parts = dict.fromkeys(self.cells)
             step(k, parts, 0, start=1)
-            if group <= 4 * _UNROLL:
+            if group <= 4 * self.unroll:
                 for at in range(lanes, group, lanes):
                     step(code.add(k, at), parts, 0)
             else:
@@ -271,7 +270,7 @@ class _Strip:
         def several(count: int) -> Callable[..., list[ir.Value]]:
             def body(g: ir.Value, *carried: ir.Value) -> list[ir.Value]:
                 sums = dict(zip(self.cells, carried, strict=True))
-                if group <= 4 * _UNROLL:
+                if group <= 4 * self.unroll:
                     fetch(code.multiply(g, group), 0, count * group)
                 for u in range(count):
                     one(code.add(g, u), sums)

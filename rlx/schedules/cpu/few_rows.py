@@ -44,21 +44,20 @@ class Parameters:
 
 _PARAMETERS = {
     "avx512": Parameters(
-        dots=(Tile(1, 4), Tile(2, 4), Tile(4, 4), Tile(6, 4)),
-        panels=(Tile(1, 4), Tile(2, 4), Tile(4, 4), Tile(8, 2)),
+        dots=(Tile(1, 4), Tile(3, 4), Tile(6, 4)),
+        panels=(Tile(1, 4), Tile(4, 4), Tile(8, 3), Tile(16, 1)),
         sums=(Tile(1, 8), Tile(4, 4)),
     ),
     "avx2": Parameters(
         dots=(Tile(1, 4), Tile(2, 4)),
-        panels=(Tile(1, 2), Tile(2, 2), Tile(4, 1)),
+        panels=(Tile(1, 2), Tile(4, 1)),
         sums=(Tile(1, 4), Tile(2, 2)),
     ),
 }
 
 _UNIT = 64  # columns of a weight [K, N] that one thread works on at least
 _COLUMNS = 4096  # elements of the result that rows of such a weight are added to at a time
-_UNROLL = 4  # steps of the inner dimension per iteration, for panels
-_AHEAD = 4096  # bytes of a panel
+_AHEAD = 2048  # bytes of a panel that are fetched before they are used
 
 
 def most(transposed: bool, isa: Isa) -> int:
@@ -186,6 +185,7 @@ def _panels(
     width = ir.ShapedType(panels.type).element_type.width // 8
     ahead = _AHEAD // (PANEL * width)
     every = max(64 // (PANEL * width), 1)  # steps that a line of the cache holds
+    unroll = 4 if tile.rows == 1 else 2  # steps of the inner dimension per iteration
     # Enough sums for the latency of a fused multiply-add.
     chains = max(1, 8 // (tile.rows * tile.columns * len(vectors)))
     cells = [
@@ -209,7 +209,7 @@ def _panels(
                     if fetch and u % every == 0:
                         for panel in here:
                             for v in range(0, PANEL, 64 // width):
-                                prefetch(panels, [panel, code.add(at, ahead), v])
+                                prefetch(panels, [panel, code.add(at, ahead), v], 3)
                     weights = {
                         (j, v): code.load(panels, [panel, at, v], isa.lanes)
                         for j, panel in enumerate(here)
@@ -224,9 +224,9 @@ def _panels(
 
             return body
 
-        whole = arith.subi(inner, arith.remui(inner, code.index(_UNROLL)))
+        whole = arith.subi(inner, arith.remui(inner, code.index(unroll)))
         carried = [code.splat(0.0, isa.lanes)] * len(cells)
-        carried = code.loop(0, whole, _UNROLL, several(_UNROLL, True), carried)
+        carried = code.loop(0, whole, unroll, several(unroll, True), carried)
         carried = code.loop(whole, inner, 1, several(1, False), carried)
         sums = dict(zip(cells, carried, strict=True))
 
@@ -321,7 +321,7 @@ def _some_columns(
                 n = code.add(j, at)
                 weights = [code.load(b, [step, n], lanes, inside) for step in steps]
                 for step in ahead:
-                    prefetch(b, [step, n])
+                    prefetch(b, [step, n], 3)
                 for i, own in zip(into, factors, strict=True):
                     total = code.load(c, [i, n], lanes, inside)
                     for factor, weight in zip(own, weights, strict=True):
