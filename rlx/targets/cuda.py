@@ -22,7 +22,6 @@ _LINALG = (
     "rlx-cuda-select-kernels{{arch={arch}}},"
     "convert-rlx-to-linalg,"
     "func.func(lift-cf-to-scf),"
-    "inline,"
     "cse,"
     "rlx-propagate-asserts,"
     "canonicalize,"
@@ -53,6 +52,7 @@ _GPU = (
     "lower-affine,"
     "canonicalize,cse,"
     "rlx-cuda-outline,"
+    "inline,"
     "canonicalize,cse"
 )
 

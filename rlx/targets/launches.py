@@ -7,11 +7,10 @@ from typing import Any
 
 from rlx.diagnostics import CompileError, Diagnostic, format_location
 from rlx.host import func, ir
-from rlx.passes.functions import attributes_of
-from rlx.passes.lower_asserts import STATUS
 from rlx.runtime.cuda.expressions import OPERATIONS, PREDICATES, Expression
 from rlx.runtime.cuda.plan import Buffer, Check, Parameter, Place, Plan, Result, Step
 from rlx.schedules.cuda.flatten import dynamic_parts, has_dynamic_offset
+from rlx.schedules.cuda.outline import STATUS_BUFFER
 from rlx.schedules.cuda.plain import width
 
 __all__ = ["launches"]
@@ -56,7 +55,7 @@ class _Reader:
         self.maps: dict[ir.Value, Parameter] = {}
         self.checks: list[Check] = []
         self.sizes: list[int] = []  # bytes of each allocation
-        self.used: list[tuple[int, int]] = []
+        self.used: dict[int, tuple[int, int]] = {}  # first and last step of each
         self.constants: list[str] = []
         self.globals: dict[str, int] = {}
         self.steps: list[Step] = []
@@ -65,14 +64,8 @@ class _Reader:
 
     def read(self) -> Plan:
         (block,) = self.function.operation.regions[0].blocks
-        attributes = attributes_of(self.function, "arg_attrs")
-        number = 0
-        for argument, fields in zip(block.arguments, attributes, strict=True):
-            if STATUS in fields:
-                self.views[argument] = self.whole(argument.type, ("status", 0), [])
-                continue
+        for number, argument in enumerate(block.arguments):
             self.argument(argument, number)
-            number += 1
         for op in block.operations:
             try:
                 self.op(op.operation)
@@ -84,7 +77,7 @@ class _Reader:
 
     def plan(self) -> Plan:
         # Allocations that are returned are results; the others share the workspace.
-        workspace = [n for n in range(len(self.sizes)) if n not in self.returned]
+        workspace = [n for n in self.used if n not in self.returned]
         new = {n: at for at, n in enumerate(workspace)}
 
         def place(old: Place) -> Place:
@@ -224,7 +217,6 @@ class _Reader:
         view = self.whole(type_, place, [self.scalar(v) for v in op.operands])
         self.views[op.results[0]] = view
         self.sizes.append(self.bytes(view, type_))
-        self.used.append((len(self.steps), len(self.steps)))
 
     def _memref_cast(self, op: ir.Operation) -> None:
         self.views[op.results[0]] = self.views[op.operands[0]]
@@ -258,6 +250,10 @@ class _Reader:
 
     def _memref_get_global(self, op: ir.Operation) -> None:
         name = ir.FlatSymbolRefAttr(op.attributes["name"]).value
+        if name == STATUS_BUFFER:
+            place: Place = ("status", 0)
+            self.views[op.results[0]] = self.whole(op.results[0].type, place, [])
+            return
         if name not in self.globals:
             self.globals[name] = len(self.constants)
             self.constants.append(self.content(name))
@@ -317,14 +313,9 @@ class _Reader:
         for parameter in parameters:
             kind, number = parameter.place
             if kind == "workspace":
-                used = self.used[number]
-                fresh = used[0] if any(self.uses(s, number) for s in self.steps) else None
-                first = len(self.steps) if fresh is None else fresh
+                first = self.used.get(number, (len(self.steps), 0))[0]
                 self.used[number] = (first, len(self.steps))
         self.steps.append(step)
-
-    def uses(self, step: Step, number: int) -> bool:
-        return any(p.place == ("workspace", number) for p in step.parameters)
 
     def parameter(self, value: ir.Value) -> Parameter:
         if value in self.maps:

@@ -7,14 +7,17 @@ from rlx.diagnostics import PassFailure
 from rlx.host import arith, func, gpu, ir, linalg, memref, scf
 from rlx.passes.base import Pass
 from rlx.passes.clone import all_ops, clone
-from rlx.passes.functions import attributes_of, functions, is_public, set_attributes
-from rlx.passes.lower_asserts import MESSAGES, STATUS
+from rlx.passes.functions import functions, is_public
+from rlx.passes.lower_asserts import MESSAGES
 from rlx.schedules.cuda import plain
 from rlx.schedules.cuda.kernels import CONTAINER, Kernels
 
-__all__ = ["Outline"]
+__all__ = ["STATUS_BUFFER", "Outline"]
 
-_HOST = ("arith.", "math.", "memref.", "gpu.")
+STATUS_BUFFER = "rlx_status"
+"""The buffer that numbers of checks that failed are written to; 0 for none."""
+
+_HOST = ("arith.", "math.", "memref.", "gpu.", "nvgpu.", "func.call")
 _STATUS_TYPE = "memref<1xi64>"
 
 
@@ -22,10 +25,10 @@ _STATUS_TYPE = "memref<1xi64>"
 class Outline(Pass):
     """Makes kernels of what computes on buffers, and leaves arithmetic on sizes and launches.
 
-    Every `linalg.generic`, copy, load and store of the public functions becomes a kernel, equal
-    ones the same; what a load brings is a buffer that later kernels read. A check of sizes stays a
-    `cf.assert`; a check of what only the device knows becomes a kernel that writes its number to a
-    status, an argument that is added. Runs on buffers; private functions must be inlined before.
+    Every `linalg.generic`, copy, load and store becomes a kernel, equal ones the same; what a load
+    brings is a buffer that later kernels read. A check of sizes stays a `cf.assert`; a check of
+    what only the device knows becomes a kernel that writes its number to the buffer `@rlx_status`.
+    Runs on buffers. Functions that call each other are inlined afterwards.
     """
 
     name = "rlx-cuda-outline"
@@ -34,7 +37,7 @@ class Outline(Pass):
     def run(self, op: ir.Operation) -> None:
         outliner = _Outliner(op)
         for function in functions(op):
-            if not function.is_external and is_public(function):
+            if not function.is_external:
                 outliner.function(function)
         if outliner.messages:
             texts = ir.ArrayAttr.get([ir.StringAttr.get(m, op.context) for m in outliner.messages])
@@ -75,15 +78,15 @@ class _Outliner:
             op.erase()
         elif op.name == "cf.assert":
             if op.operands[0] in self.on_device:
-                self.check(op, function)
+                self.check(op)
         elif op.name == "func.return":
-            self.results(op, function)
+            self.results(op, is_public(function))
         elif any(value in self.on_device for value in op.operands):
             if not op.name.startswith(("arith.", "math.", "memref.reinterpret_cast")):
-                raise PassFailure(op, "takes a value that only the device knows")
+                raise PassFailure(op, f"'{op.name}' op takes a value that only the device knows")
             self.on_device.update(op.results)
         elif not op.name.startswith(_HOST) or any(region.blocks for region in op.regions):
-            raise PassFailure(op, "has no lowering to a GPU outside of a kernel")
+            raise PassFailure(op, f"'{op.name}' op has no lowering to a GPU outside of a kernel")
 
     # -- kinds of kernels
 
@@ -143,15 +146,13 @@ class _Outliner:
 
         self.kernel(name, ops, emit, plain.index(1), 1)
 
-    def check(self, op: ir.Operation, function: func.FuncOp) -> None:
+    def check(self, op: ir.Operation) -> None:
         """A kernel that writes the number of a check that failed, unless one did before."""
         text = ir.StringAttr(op.attributes["msg"]).value
         if text not in self.messages:
             self.messages.append(text)
         number = self.messages.index(text) + 1
-        if self.status is None:
-            self.status = _add_status(function)
-        condition, status = op.operands[0], self.status
+        condition, status = op.operands[0], self.status_buffer(op)
         i64 = ir.IntegerType.get_signless(64)
 
         def emit(mapping: plain.Mapping) -> None:
@@ -168,8 +169,21 @@ class _Outliner:
         self.kernel("check", [], emit, plain.index(1), 1, also=[condition, status])
         op.erase()
 
-    def results(self, end: ir.Operation, function: func.FuncOp) -> None:
-        """Makes every result a buffer of its own."""
+    def status_buffer(self, op: ir.Operation) -> ir.Value:
+        """Where numbers of checks that failed go to, as a value of the function around ``op``."""
+        if self.status is None:
+            type_ = ir.Type.parse(_STATUS_TYPE)
+            _declare_status(self.module, type_)
+            with ir.InsertionPoint.at_block_begin(op.block):
+                self.status = memref.get_global(type_, STATUS_BUFFER)
+        return self.status
+
+    def results(self, end: ir.Operation, public: bool) -> None:
+        """Makes every result of a public function a buffer of its own."""
+        if not public:
+            if any(value in self.on_device for value in end.operands):
+                raise PassFailure(end, "cannot return what only the device knows")
+            return
         seen: set[ir.Value] = set()
         for at, value in enumerate(end.operands):
             if not isinstance(value.type, ir.MemRefType):
@@ -357,16 +371,18 @@ def _only_block(function: func.FuncOp) -> list[ir.Block]:
     return blocks
 
 
-def _add_status(function: func.FuncOp) -> ir.Value:
-    """A new last argument, for the number of the check that failed."""
-    status = ir.Type.parse(_STATUS_TYPE)
-    block = function.operation.regions[0].blocks[0]
-    argument = block.add_argument(status, function.location)
-    attributes = [*attributes_of(function, "arg_attrs"), {STATUS: ir.UnitAttr.get()}]
-    new = ir.FunctionType.get([*function.type.inputs, status], function.type.results)
-    function.attributes["function_type"] = ir.TypeAttr.get(new)
-    set_attributes(function, "arg_attrs", attributes)
-    return argument
+def _declare_status(module: ir.Operation, type_: ir.Type) -> None:
+    block = module.regions[0].blocks[0]
+    for op in block.operations:
+        attributes = op.operation.attributes
+        if op.operation.name == "memref.global" and (
+            ir.StringAttr(attributes["sym_name"]).value == STATUS_BUFFER
+        ):
+            return
+    with ir.InsertionPoint.at_block_begin(block):
+        memref.GlobalOp(
+            STATUS_BUFFER, type_, sym_visibility="private", initial_value=ir.UnitAttr.get()
+        )
 
 
 def _root(value: ir.Value) -> ir.Value | None:

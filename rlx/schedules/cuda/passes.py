@@ -14,14 +14,14 @@ from rlx.host import ir
 from rlx.options import option
 from rlx.passes.base import Pass, walk
 from rlx.passes.convert_rlx_to_linalg import KERNEL
-from rlx.schedules.cuda import attention, dequant_matmul, kv_append, matmul
+from rlx.schedules.cuda import attention, dequant_matmul, kv_append, matmul, plain_attention
 from rlx.schedules.cuda.arch import ARCHS, Arch
 from rlx.schedules.cuda.kernels import Kernels
 
 __all__ = ["STRATEGIES", "EmitKernels", "SelectKernels"]
 
 STRATEGIES: dict[type[RlxOp], dict[str, ModuleType]] = {
-    AttentionOp: {"mma": attention},
+    AttentionOp: {"mma": attention, "plain": plain_attention},
     DequantMatmulOp: {"reduce": dequant_matmul},
     KvAppendOp: {"copy": kv_append},
     MatmulOp: {"mma": matmul},
@@ -66,6 +66,9 @@ def _select(target: ir.OpView, arch: Arch) -> None:
             made.attributes[KERNEL] = ir.StringAttr.get(name)
             value = emit.cast(value, target.results[0].type)
         target.results[0].replace_all_uses_with(value)
+        if reasons:
+            why = "; ".join(reasons)
+            remark(made, f"'{target.OPERATION_NAME}' takes the kernel '{name}': {why}")
         target.operation.erase()
         return
     remark(target, f"'{target.OPERATION_NAME}' takes the plain path: {'; '.join(reasons)}")
