@@ -33,8 +33,10 @@ class SimulateX86(Pass):
         products = _Products(op)
         for dot in walk(op, "x86.avx512.dot"):
             _dot(dot.operation)
+        functions = {_function_of(tile.operation) for tile in walk(op, *_TILE_OPS)}
         for function in walk(op, "func.func"):
-            _Function(function.operation, products).run()
+            if function.operation in functions:
+                _Function(function.operation, products).run()
 
 
 # -- numbers ---------------------------------------------------------------------------------------
@@ -255,11 +257,16 @@ class _Function:
         _set_types(op, slots)
 
 
+_TILE_OPS = ("x86.amx.tile_zero", "x86.amx.tile_load", "x86.amx.tile_mulf", "x86.amx.tile_store")
 _HOLDERS = ("func.func", "scf.parallel", "scf.forall", "omp.parallel")
-_KNOWN = (
-    *("x86.amx.tile_zero", "x86.amx.tile_load", "x86.amx.tile_mulf", "x86.amx.tile_store"),
-    *("scf.for", "scf.if", "scf.yield"),
-)
+_KNOWN = (*_TILE_OPS, "scf.for", "scf.if", "scf.yield")
+
+
+def _function_of(op: ir.Operation) -> ir.Operation | None:
+    holder = parent_of(op)
+    while holder is not None and holder.name != "func.func":
+        holder = parent_of(holder)
+    return holder
 
 
 def _tiles(op: ir.Operation) -> list[int]:
