@@ -12,7 +12,6 @@ With few rows (decoding) the keys are split over many blocks of a single warp or
 kernel merges what they found. Head dims are padded to 16; sizes and strides come at run time.
 """
 
-import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -26,11 +25,10 @@ from rlx.schedules.cuda import code
 from rlx.schedules.cuda.arch import Arch
 from rlx.schedules.cuda.code import Index, Lane, Memory, Tile
 from rlx.schedules.cuda.kernels import Kernels
+from rlx.schedules.cuda.softmax import Problem, Row, Softmax
 
 __all__ = ["Parameters", "Problem", "build", "emit_kernel", "parameters", "prepare", "refusal"]
 
-LOG2E = math.log2(math.e)
-_FAR = 2**61  # no window at or above it hides anything
 _MOST_DIM = 512
 _MOST_COLUMNS = 256
 """Columns of the result that a block computes; wider heads are computed in parts."""
@@ -79,47 +77,15 @@ _PARAMETERS: tuple[tuple[int, tuple[Parameters, ...]], ...] = (
 )
 
 
-@dataclass(frozen=True)
-class Problem:
-    """What of an attention op is known when its kernel is made.
+def _parts(problem: Problem) -> int:
+    """Parts that the columns of a head's result are computed in."""
+    return -(-problem.v_dims // _MOST_COLUMNS)
 
-    Attributes:
-        element: storage type, as text.
-        groups, repeat: heads of key and value, and heads of query for each.
-        dims, v_dims: of heads.
-        causal, left, right, scale, softcap, q_offset: as of the op; -1 for no window.
-        mask: type of the mask in memory, as text; None without.
-        lengths: type of the lengths, as text; None without.
-    """
 
-    element: str
-    groups: int
-    repeat: int
-    dims: int
-    v_dims: int
-    causal: bool = False
-    left: int = -1
-    right: int = -1
-    scale: float = 1.0
-    softcap: float = 0.0
-    q_offset: int | None = None
-    mask: str | None = None
-    lengths: str | None = None
-
-    @property
-    def padded(self) -> int:
-        return -(-self.dims // 16) * 16
-
-    @property
-    def parts(self) -> int:
-        """Parts that the columns of a head's result are computed in."""
-        return -(-self.v_dims // _MOST_COLUMNS)
-
-    @property
-    def columns(self) -> int:
-        """Columns of a part."""
-        each = (self.v_dims + self.parts - 1) // self.parts
-        return (each + 15) // 16 * 16
+def _columns(problem: Problem) -> int:
+    """Columns of a part."""
+    parts = _parts(problem)
+    return ((problem.v_dims + parts - 1) // parts + 15) // 16 * 16
 
 
 def parameters(problem: Problem, arch: Arch, rows: int | None) -> Parameters | None:
@@ -127,7 +93,7 @@ def parameters(problem: Problem, arch: Arch, rows: int | None) -> Parameters | N
 
     The rows are those that share keys: queries times the heads of a group.
     """
-    sizes = problem.padded, problem.columns
+    sizes = problem.padded, _columns(problem)
     candidates = next(found for most, found in _PARAMETERS if max(sizes) <= most)
     if problem.mask is not None and max(sizes) <= 128:
         # Reading the mask takes registers.
@@ -136,26 +102,6 @@ def parameters(problem: Problem, arch: Arch, rows: int | None) -> Parameters | N
         warps = max(1, -(-rows // 16))
         candidates = tuple(Parameters(warps, 16, keys, split=True) for keys in (64, 32))
     return next((p for p in candidates if p.shared(*sizes) <= arch.shared), None)
-
-
-def _problem(op: AttentionOp) -> Problem:
-    mask = None if op.mask is None else str(_mask_type(op.mask.type))
-    lengths = None if op.kv_lengths is None else str(op.kv_lengths.type.element_type)
-    return Problem(
-        str(op.query.type.element_type),
-        op.num_kv_heads,
-        op.num_heads // op.num_kv_heads,
-        op.head_dim,
-        op.v_head_dim,
-        op.causal,
-        op.left_window if op.left_window < 2 * _FAR else -1,
-        op.right_window if op.right_window < 2 * _FAR else -1,
-        op.scale,
-        op.softcap,
-        op.q_offset,
-        mask,
-        lengths,
-    )
 
 
 def _rows(op: AttentionOp) -> int | None:
@@ -173,7 +119,7 @@ def refusal(op: AttentionOp, arch: Arch) -> str | None:
             return f"{what}, {size}, is above {_MOST_DIM}"
     if not math.isfinite(op.scale) or abs(op.scale) > 1e30 or op.softcap > 1e30:
         return "the scale or the bound of the scores is too large"
-    if parameters(_problem(op), arch, _rows(op)) is None:
+    if parameters(Problem.of(op), arch, _rows(op)) is None:
         return f"{arch.name} does not have the shared memory"
     return None
 
@@ -205,16 +151,9 @@ def _as_f32(mask: ir.Value) -> ir.Value:
     return emit.generic([mask], out, [axes, axes], "p" * mask.type.rank, body)
 
 
-def _mask_type(type_: ir.RankedTensorType) -> ir.MemRefType:
-    """Axes of size 1, which are repeated, and others."""
-    plain = code.matrix(type_.element_type, type_.rank)
-    shape = [1 if size == 1 else code.DYNAMIC for size in type_.shape]
-    return ir.MemRefType.get(shape, type_.element_type, plain.layout)
-
-
 def build(op: AttentionOp, kernels: Kernels, arch: Arch) -> ir.Value:
     """Emits buffers and launches for an op that :func:`prepare` made; returns the result."""
-    problem = _problem(op)
+    problem = Problem.of(op)
     p = parameters(problem, arch, _rows(op))
     assert p is not None  # else it was refused
     element = op.query.type.element_type
@@ -240,7 +179,7 @@ def emit_kernel(kernels: Kernels, problem: Problem, p: Parameters) -> Any:
     types += outs if p.split else [code.matrix(element, 3)]
     name = kernels.name(f"rlx_attention_{problem.element}", (problem, p))
     launch = kernels.define(name, types, attention.body, block=[p.threads])
-    shared = p.shared(problem.padded, problem.columns)
+    shared = p.shared(problem.padded, attention.columns)
     if not p.split:
 
         def direct(buffers: list[ir.Value], result: ir.Value) -> None:
@@ -261,7 +200,7 @@ def emit_kernel(kernels: Kernels, problem: Problem, p: Parameters) -> Any:
         each = code.divide(_SPLIT_BLOCKS, code.maximum(blocks, 1))
         splits = code.maximum(code.minimum(each, tiles), 1)
         # The rows of a head's result: one for each query.
-        heads = problem.groups * problem.repeat
+        heads = problem.heads
         batch, queries = code.dim(buffers[0], 0), code.dim(buffers[0], 1)
         rows = code.multiply(batch, code.multiply(queries, heads))
         sums = code.alloc([splits, rows, 1, problem.v_dims], code.f32())
@@ -275,22 +214,22 @@ def emit_kernel(kernels: Kernels, problem: Problem, p: Parameters) -> Any:
 _MERGE_THREADS = 128
 
 
-class _Attention:
+class _Attention(Softmax):
     """The kernel for one problem; sizes come at run time."""
 
     def __init__(self, problem: Problem, p: Parameters):
-        self.problem, self.p = problem, p
+        super().__init__(problem, p.keys)
+        self.p = p
+        self.parts, self.columns = _parts(problem), _columns(problem)
         self.k_steps = problem.padded // 16
         self.k_tiles = p.keys // 8
-        self.e_tiles = problem.columns // 8
+        self.e_tiles = self.columns // 8
         self.m_tiles = p.rows // 16
-        # Scores whose order is that of the products need no work of their own.
-        self.raw = problem.scale > 0 and not problem.softcap and problem.mask is None
 
     def blocks(self, query: ir.Value) -> Index:
         """Blocks that see all keys."""
         rows = code.multiply(code.dim(query, 1), self.problem.repeat)
-        across = code.multiply(code.dim(query, 0), self.problem.groups * self.problem.parts)
+        across = code.multiply(code.dim(query, 0), self.problem.groups * self.parts)
         return code.multiply(code.ceil_div(rows, self.p.block_rows), across)
 
     # -- the whole ---------------------------------------------------------------------------------
@@ -313,9 +252,9 @@ class _Attention:
 
         memory = Memory()
         self.q = memory.tile(p.block_rows, problem.padded, self.element)
-        out = memory.tile(p.block_rows, problem.columns, self.element, at=0)
+        out = memory.tile(p.block_rows, self.columns, self.element, at=0)
         self.k = memory.tile(p.keys, problem.padded, self.element)
-        self.v = memory.tile(p.keys, problem.columns, self.element)
+        self.v = memory.tile(p.keys, self.columns, self.element)
 
         first, end = self.tiles(split, splits)
         self.load_queries()
@@ -343,55 +282,21 @@ class _Attention:
             # Blocks that see many keys come first.
             down = code.subtract(code.subtract(blocks, 1), down)
         number = code.divide(number, blocks)
-        self.part = code.remainder(number, problem.parts)
-        number = code.divide(number, problem.parts)
+        self.part = code.remainder(number, self.parts)
+        number = code.divide(number, self.parts)
         self.group = code.remainder(number, problem.groups)
         self.batch = code.divide(number, problem.groups)
         self.row = code.multiply(down, p.block_rows)
         return split
 
-    def reach(self, lengths: ir.Value | None) -> None:
-        """How many keys there are, and where the first query stands."""
-        if lengths is not None:
-            length = code.load_raw(lengths, [self.batch])
-            self.used: Index = arith.index_cast(ir.IndexType.get(), length)
-            self.offset: Index = code.subtract(self.used, self.queries)
-            return
-        self.used = self.keys
-        self.offset = (
-            code.subtract(self.keys, self.queries)
-            if self.problem.q_offset is None
-            else self.problem.q_offset
-        )
-
-    def range_of(self, low_position: Index, high_position: Index) -> tuple[Index, Index]:
-        """Keys that are seen from a position in the given range, whatever it is."""
-        problem = self.problem
-        low: Index = 0
-        if problem.left >= 0:
-            low = code.maximum(code.subtract(low_position, problem.left), 0)
-        high = self.used
-        if problem.causal:
-            high = code.minimum(high, code.add(high_position, 1))
-        if problem.right >= 0:
-            high = code.minimum(high, code.add(high_position, problem.right + 1))
-        return low, high
-
     def tiles(self, split: Index, splits: Index) -> tuple[Index, Index]:
         """The first tile that the block visits, and the one after the last."""
-        problem, p = self.problem, self.p
-        last_row = code.minimum(code.add(self.row, p.block_rows), self.rows)
-        top = code.add(self.offset, code.divide(self.row, problem.repeat))
-        last = code.divide(code.subtract(last_row, 1), problem.repeat)
-        bottom = code.add(self.offset, last)
-        low, high = self.range_of(top, bottom)
-        # What every row sees.
-        self.all_low, self.all_high = self.range_of(bottom, top)
-        # Nothing at all is seen: an empty range.
-        high = code.maximum(high, 0)
-        first = code.divide(low, p.keys)
-        end = code.maximum(code.ceil_div(high, p.keys), first)
-        if not p.split:
+        end = code.minimum(code.add(self.row, self.p.block_rows), self.rows)
+        repeat = self.problem.repeat
+        first_query = code.divide(self.row, repeat)
+        last_query = code.divide(code.subtract(end, 1), repeat)
+        first, end = self.see(first_query, last_query)
+        if not self.p.split:
             return first, end
         count = code.subtract(end, first)
         each = code.divide(code.add(count, code.subtract(splits, 1)), splits)
@@ -430,7 +335,7 @@ class _Attention:
         self.load_rows(self.key, number, dims, code.multiply(self.group, dims), limit, self.k)
 
     def load_values(self, number: Index) -> None:
-        dims, columns = self.problem.v_dims, self.problem.columns
+        dims, columns = self.problem.v_dims, self.columns
         start = code.multiply(self.part, columns)
         column = code.add(code.multiply(self.group, dims), start)
         limit = None if dims % columns == 0 else code.subtract(dims, start)
@@ -471,8 +376,7 @@ class _Attention:
             code.barrier()  # the keys are there, and nobody reads the last values any more
             self.load_values(number)
             code.commit()
-            scores = self.hide(self.scores(), number)
-            weights, state = self.softmax(scores, state)
+            weights, state = self.weigh(self.hide(self.by_row(self.scores()), number), state)
             code.wait(0)
             code.barrier()  # the values are there, and nobody reads the keys any more
             coming = code.add(number, 1)
@@ -508,122 +412,30 @@ class _Attention:
                         sums[m][2 * n + half] = code.mma(left[m], right, total)
         return sums
 
-    def hide(self, sums: list[list[ir.Value]], number: ir.Value) -> list["_Row"]:
-        """Scores by row; -inf where a key is hidden."""
-        rows = [
-            _Row(m, i, [code.element(t, i, x) for t in sums[m] for x in range(2)])
+    def by_row(self, sums: list[list[ir.Value]]) -> list[Row]:
+        return [
+            Row(m, i, [code.element(t, i, x) for t in sums[m] for x in range(2)])
             for m in range(self.m_tiles)
             for i in range(2)
         ]
-        if not self.raw:
-            rows = [_Row(r.tile, r.half, [self.score(x) for x in r.values]) for r in rows]
-        first = code.multiply(number, self.p.keys)
-        end = code.add(first, self.p.keys)
-        edge = arith.ori(code.less(self.all_high, end), code.less(first, self.all_low))
-        values = [x for row in rows for x in row.values]
 
-        def hidden() -> list[ir.Value]:
-            return [x for row in rows for x in self.hide_row(row, first)]
-
-        if self.mask is None:
-            values = code.if_(edge, hidden, lambda: values, [code.f32()] * len(values))
-        else:
-            values = hidden()
-        width = 2 * self.k_tiles
-        return [
-            _Row(r.tile, r.half, values[n * width : (n + 1) * width]) for n, r in enumerate(rows)
-        ]
-
-    def score(self, product: ir.Value) -> ir.Value:
-        problem = self.problem
-        if problem.softcap:
-            factor = code.scalar(problem.scale / problem.softcap)
-            return code.bounded(arith.mulf(product, factor), problem.softcap)
-        return arith.mulf(product, code.scalar(problem.scale))
-
-    def hide_row(self, row: "_Row", first: Index) -> list[ir.Value]:
+    def query_of(self, row: Row) -> tuple[Index, Index]:
         at = code.add(self.row, code.add(self.warp_row, row.number(self.lane)))
-        query, head = self.head_of(at)
-        position = code.add(self.offset, query)
-        low, high = self.range_of(position, position)
-        here = code.add(first, self.lane.column)
-        width = self.p.keys
-        lowest = code.scalar(-math.inf)
+        return self.head_of(at)
 
-        def bound(value: Index) -> ir.Value:
-            """Relative to the lane's first key, cut to what matters, as i32."""
-            inside = code.maximum(code.minimum(code.subtract(value, here), width), -1)
-            return arith.index_cast(ir.IntegerType.get_signless(32), code.index(inside))
-
-        end = bound(high)
-        start = bound(low) if self.problem.left >= 0 else None
-        out = []
-        for n, value in enumerate(row.values):
-            offset = n // 2 * 8 + n % 2
-            number = code.i32(offset)
-            seen = arith.cmpi(arith.CmpIPredicate.slt, number, end)
-            if start is not None:
-                seen = arith.andi(seen, arith.cmpi(arith.CmpIPredicate.sge, number, start))
-            if self.mask is not None:
-                added = self.load_mask([self.batch, head, query, code.add(here, offset)])
-                shows = arith.cmpf(arith.CmpFPredicate.UNE, added, lowest)
-                seen = arith.andi(seen, shows)
-                value = arith.addf(value, added)
-            out.append(arith.select(seen, value, lowest))
-        return out
-
-    def load_mask(self, at: list[Index]) -> ir.Value:
-        """An element of the mask; of the last query or key for those past the end."""
-        assert self.mask is not None
-        at = [*at[:2], code.minimum(at[2], code.subtract(self.queries, 1)), at[3]]
-        at[3] = code.minimum(at[3], code.subtract(self.keys, 1))
-        shape = self.mask.type.shape
-        place = at[4 - len(shape) :]
-        place = [0 if size == 1 else i for size, i in zip(shape, place, strict=True)]
-        return code.load_raw(self.mask, place)
-
-    def softmax(self, rows: list["_Row"], state: "_State") -> tuple[list[ir.Value], "_State"]:
+    def weigh(self, rows: list[Row], state: "_State") -> tuple[list[ir.Value], "_State"]:
         """Fragments of weights for each tile of rows, and the state with sums scaled for them."""
-        tops, totals, sums = list(state.tops), list(state.totals), list(state.sums)
-        lowest, zero = code.scalar(-math.inf), code.scalar(0.0)
-        weights: list[list[ir.Value]] = []
-        factors: list[ir.Value] = []
-        # Units of the exponent: products, or scores.
-        unit = self.unit()
-        for n, row in enumerate(rows):
-            top = functools.reduce(code.larger, row.values)
-            top = code.larger(tops[n], code.over_quad(top, code.larger))
-            # Nothing seen so far: any number will do.
-            none = arith.cmpf(arith.CmpFPredicate.OEQ, top, lowest)
-            base = arith.select(none, zero, top)
-            power = self.power(base, unit)
-            factor = power(tops[n])
-            values = [power(value) for value in row.values]
-            total = functools.reduce(arith.addf, values)
-            totals[n] = code.fma(totals[n], factor, total)
-            tops[n] = top
-            weights.append(values)
-            factors.append(factor)
+        weights, factors, tops, totals = self.softmax(rows, state.tops, state.totals)
+        sums = list(state.sums)
         for m in range(self.m_tiles):
+            two = factors[2 * m : 2 * m + 2]
             scale = vector.from_elements(
-                code.pairs(2, code.f32()),
-                [factors[2 * m], factors[2 * m], factors[2 * m + 1], factors[2 * m + 1]],
+                code.pairs(2, code.f32()), [two[0], two[0], two[1], two[1]]
             )
             for e in range(self.e_tiles):
                 at = m * self.e_tiles + e
                 sums[at] = arith.mulf(sums[at], scale)
         return self.fragments(weights), _State(sums, tops, totals)
-
-    def unit(self) -> float:
-        return self.problem.scale * LOG2E if self.raw else LOG2E
-
-    def power(self, base: ir.Value, unit: float) -> Any:
-        """x to 2^(unit (x - base))."""
-        if self.raw:
-            shift = arith.mulf(base, code.scalar(-unit))
-            return lambda x: code.exp2(code.fma(x, code.scalar(unit), shift))
-        # The difference first: a mask may hold the lowest number there is.
-        return lambda x: code.exp2(arith.mulf(arith.subf(x, base), code.scalar(unit)))
 
     def fragments(self, weights: list[list[ir.Value]]) -> list[ir.Value]:
         """Weights as left operands: for each tile of rows those of 16 keys each."""
@@ -661,12 +473,10 @@ class _Attention:
 
     def stage(self, state: "_State", out: Tile) -> None:
         """Divides by the sums of weights, rounds, and puts rows into shared memory."""
-        lane, zero = self.lane, code.scalar(0.0)
+        lane = self.lane
         for m in range(self.m_tiles):
             for i in range(2):
-                total = code.over_quad(state.totals[2 * m + i], arith.addf)
-                empty = arith.cmpf(arith.CmpFPredicate.OEQ, total, zero)
-                factor = arith.select(empty, zero, code.reciprocal(total))
+                factor = self.inverse(state.totals[2 * m + i])
                 factor = code.pair(factor, factor)
                 row = code.add(self.warp_row, code.add(lane.row, 16 * m + 8 * i))
                 for e in range(self.e_tiles):
@@ -678,7 +488,7 @@ class _Attention:
     def write(self, out: Tile, result: ir.Value) -> None:
         """Writes rows of the block, as much of them as there is."""
         problem, p = self.problem, self.p
-        chunks = problem.columns // code.CHUNK
+        chunks = self.columns // code.CHUNK
         type_ = ir.VectorType.get([code.CHUNK], self.element)
         wide = code.aligned(result) if problem.v_dims % code.CHUNK == 0 else code.i1(False)
 
@@ -687,7 +497,7 @@ class _Attention:
             at = code.add(self.row, row)
             query, head = self.head_of(at)
             inside = code.add(
-                code.multiply(self.part, problem.columns), code.multiply(chunk, code.CHUNK)
+                code.multiply(self.part, self.columns), code.multiply(chunk, code.CHUNK)
             )
             column = code.add(code.multiply(head, problem.v_dims), inside)
             place = [code.index(self.batch), code.index(query)]
@@ -709,7 +519,7 @@ class _Attention:
 
             whole = code.at_most(code.add(inside, code.CHUNK), problem.v_dims)
             fits = arith.andi(wide, whole)
-            code.if_(code.less(at, self.rows), lambda: _drop(code.if_(fits, vectors, elements)))
+            code.if_(code.less(at, self.rows), lambda: code.if_(fits, vectors, elements))
 
         code.loop(self.thread, p.block_rows * chunks, p.threads, one)
 
@@ -718,12 +528,12 @@ class _Attention:
     def write_part(self, state: "_State", split: Index, sums: ir.Value, stats: ir.Value) -> None:
         """Sums, largest scores (as exponents of two) and totals of what the block saw."""
         problem, lane = self.problem, self.lane
-        heads = problem.groups * problem.repeat
-        start = code.multiply(self.part, problem.columns)
+        heads = problem.heads
+        start = code.multiply(self.part, self.columns)
         for m in range(self.m_tiles):
             for i in range(2):
                 total = code.over_quad(state.totals[2 * m + i], arith.addf)
-                top = arith.mulf(state.tops[2 * m + i], code.scalar(self.unit()))
+                top = arith.mulf(state.tops[2 * m + i], code.scalar(self.unit))
                 at = code.add(self.row, code.add(self.warp_row, code.add(lane.row, 16 * m + 8 * i)))
                 query, head = self.head_of(at)
                 row = code.add(
@@ -762,7 +572,7 @@ class _Attention:
         def store() -> None:
             memref.store(value, sums, [*place, code.index(column)])
 
-        if self.problem.v_dims % self.problem.columns == 0:
+        if self.problem.v_dims % self.columns == 0:
             store()
         else:
             code.if_(code.less(column, self.problem.v_dims), store)
@@ -770,7 +580,7 @@ class _Attention:
     def merge(self, sums: ir.Value, stats: ir.Value, result: ir.Value) -> None:
         """Merges the parts of a row; a block per row."""
         problem = self.problem
-        heads = problem.groups * problem.repeat
+        heads = problem.heads
         element = ir.Type.parse(problem.element)
         row, thread = code.block("x"), code.thread(_MERGE_THREADS)
         splits, queries = code.dim(sums, 0), code.dim(result, 1)
@@ -814,20 +624,3 @@ class _State:
 
     def pack(self) -> list[ir.Value]:
         return [*self.sums, *self.tops, *self.totals]
-
-
-@dataclass(frozen=True)
-class _Row:
-    """Scores of a lane in one row: of 16, in the upper or lower half."""
-
-    tile: int
-    half: int
-    values: list[ir.Value]
-
-    def number(self, lane: Lane) -> Index:
-        """Which row of the warp it is."""
-        return code.add(lane.row, 16 * self.tile + 8 * self.half)
-
-
-def _drop(_: Any) -> None:
-    """For branches, which yield nothing."""

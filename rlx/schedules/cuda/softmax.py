@@ -1,0 +1,274 @@
+"""What all kernels of `rlx.attention` have in common: scores, what hides them, and the softmax."""
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rlx.dialects.attention import AttentionOp
+from rlx.host import arith, ir
+from rlx.schedules.cuda import code
+from rlx.schedules.cuda.code import Index, Lane
+
+__all__ = ["Problem", "Row", "Softmax"]
+
+LOG2E = math.log2(math.e)
+_FAR = 2**61  # no window at or above it hides anything
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What of an attention op is known when its kernel is made.
+
+    Attributes:
+        element: storage type, as text.
+        groups, repeat: heads of key and value, and heads of query for each.
+        dims, v_dims: of heads.
+        causal, left, right, scale, softcap, q_offset: as of the op; -1 for no window.
+        mask: type of the mask in memory, as text; None without.
+        lengths: type of the lengths, as text; None without.
+    """
+
+    element: str
+    groups: int
+    repeat: int
+    dims: int
+    v_dims: int
+    causal: bool = False
+    left: int = -1
+    right: int = -1
+    scale: float = 1.0
+    softcap: float = 0.0
+    q_offset: int | None = None
+    mask: str | None = None
+    lengths: str | None = None
+
+    @property
+    def padded(self) -> int:
+        return -(-self.dims // 16) * 16
+
+    @classmethod
+    def of(cls, op: AttentionOp) -> "Problem":
+        mask = None if op.mask is None else str(_mask_type(op.mask.type))
+        lengths = None if op.kv_lengths is None else str(op.kv_lengths.type.element_type)
+        return cls(
+            str(op.query.type.element_type),
+            op.num_kv_heads,
+            op.num_heads // op.num_kv_heads,
+            op.head_dim,
+            op.v_head_dim,
+            op.causal,
+            op.left_window if op.left_window < 2 * _FAR else -1,
+            op.right_window if op.right_window < 2 * _FAR else -1,
+            op.scale,
+            op.softcap,
+            op.q_offset,
+            mask,
+            lengths,
+        )
+
+    @property
+    def heads(self) -> int:
+        return self.groups * self.repeat
+
+
+class Softmax:
+    """An online softmax over tiles of keys; a lane has two neighbouring scores of each eight.
+
+    Attributes:
+        problem: what is computed.
+        tile: keys of a tile.
+        mask: the buffer of the mask, or None.
+        lane: of the thread.
+        batch, group: of the block.
+        queries, keys: how many there are.
+        used: keys that may be seen.
+        offset: position of the first query.
+        all_low, all_high: keys that all rows of the block see.
+    """
+
+    mask: ir.Value | None = None
+    lane: Lane
+    batch: Index
+    group: Index
+    queries: Index
+    keys: Index
+    used: Index
+    offset: Index
+    all_low: Index
+    all_high: Index
+
+    def __init__(self, problem: Problem, tile: int):
+        self.problem, self.tile = problem, tile
+        # Scores whose order is that of the products need no work of their own.
+        self.raw = problem.scale > 0 and not problem.softcap and problem.mask is None
+
+    @property
+    def unit(self) -> float:
+        """What a step of a score, or of a product, is as an exponent of two."""
+        return self.problem.scale * LOG2E if self.raw else LOG2E
+
+    def query_of(self, row: "Row") -> tuple[Index, Index]:
+        """Query and head that a row stands for."""
+        raise NotImplementedError
+
+    def reach(self, lengths: ir.Value | None) -> None:
+        """How many keys there are, and where the first query stands."""
+        if lengths is not None:
+            length = code.load_raw(lengths, [self.batch])
+            self.used: Index = arith.index_cast(ir.IndexType.get(), length)
+            self.offset: Index = code.subtract(self.used, self.queries)
+            return
+        self.used = self.keys
+        self.offset = (
+            code.subtract(self.keys, self.queries)
+            if self.problem.q_offset is None
+            else self.problem.q_offset
+        )
+
+    def range_of(self, low_position: Index, high_position: Index) -> tuple[Index, Index]:
+        """Keys that are seen from a position in the given range, whatever it is."""
+        problem = self.problem
+        low: Index = 0
+        if problem.left >= 0:
+            low = code.maximum(code.subtract(low_position, problem.left), 0)
+        high = self.used
+        if problem.causal:
+            high = code.minimum(high, code.add(high_position, 1))
+        if problem.right >= 0:
+            high = code.minimum(high, code.add(high_position, problem.right + 1))
+        return low, high
+
+    def see(self, first: Index, last: Index) -> tuple[Index, Index]:
+        """The tiles that queries ``first`` to ``last`` see: the first one, and the one after."""
+        top, bottom = code.add(self.offset, first), code.add(self.offset, last)
+        low, high = self.range_of(top, bottom)
+        # What every row sees.
+        self.all_low, self.all_high = self.range_of(bottom, top)
+        begin = code.divide(low, self.tile)
+        # Where nothing at all is seen, an empty range.
+        return begin, code.maximum(code.ceil_div(code.maximum(high, 0), self.tile), begin)
+
+    def hide(self, rows: list["Row"], number: ir.Value) -> list["Row"]:
+        """Products to scores; -inf where a key of tile ``number`` is hidden."""
+        if not self.raw:
+            rows = [Row(r.tile, r.half, [self.score(x) for x in r.values]) for r in rows]
+        first = code.multiply(number, self.tile)
+        end = code.add(first, self.tile)
+        edge = arith.ori(code.less(self.all_high, end), code.less(first, self.all_low))
+        values = [x for row in rows for x in row.values]
+
+        def hidden() -> list[ir.Value]:
+            return [x for row in rows for x in self.hide_row(row, first)]
+
+        if self.mask is None:
+            values = code.if_(edge, hidden, lambda: values, [code.f32()] * len(values))
+        else:
+            values = hidden()
+        width = self.tile // 4
+        return [
+            Row(r.tile, r.half, values[n * width : (n + 1) * width]) for n, r in enumerate(rows)
+        ]
+
+    def score(self, product: ir.Value) -> ir.Value:
+        problem = self.problem
+        if problem.softcap:
+            factor = code.scalar(problem.scale / problem.softcap)
+            return code.bounded(arith.mulf(product, factor), problem.softcap)
+        return arith.mulf(product, code.scalar(problem.scale))
+
+    def hide_row(self, row: "Row", first: Index) -> list[ir.Value]:
+        query, head = self.query_of(row)
+        position = code.add(self.offset, query)
+        low, high = self.range_of(position, position)
+        here = code.add(first, self.lane.column)
+        width = self.tile
+        lowest = code.scalar(-math.inf)
+
+        def bound(value: Index) -> ir.Value:
+            """Relative to the lane's first key, cut to what matters, as i32."""
+            inside = code.maximum(code.minimum(code.subtract(value, here), width), -1)
+            return arith.index_cast(ir.IntegerType.get_signless(32), code.index(inside))
+
+        end = bound(high)
+        start = bound(low) if self.problem.left >= 0 else None
+        out = []
+        for n, value in enumerate(row.values):
+            offset = n // 2 * 8 + n % 2
+            number = code.i32(offset)
+            seen = arith.cmpi(arith.CmpIPredicate.slt, number, end)
+            if start is not None:
+                seen = arith.andi(seen, arith.cmpi(arith.CmpIPredicate.sge, number, start))
+            if self.mask is not None:
+                added = self.load_mask([self.batch, head, query, code.add(here, offset)])
+                shows = arith.cmpf(arith.CmpFPredicate.UNE, added, lowest)
+                seen = arith.andi(seen, shows)
+                value = arith.addf(value, added)
+            out.append(arith.select(seen, value, lowest))
+        return out
+
+    def load_mask(self, at: list[Index]) -> ir.Value:
+        """An element of the mask; of the last query or key for those past the end."""
+        assert self.mask is not None
+        at = [*at[:2], code.minimum(at[2], code.subtract(self.queries, 1)), at[3]]
+        at[3] = code.minimum(at[3], code.subtract(self.keys, 1))
+        shape = self.mask.type.shape
+        place = at[4 - len(shape) :]
+        place = [0 if size == 1 else i for size, i in zip(shape, place, strict=True)]
+        return code.load_raw(self.mask, place)
+
+    def softmax(
+        self, rows: list["Row"], tops: list[ir.Value], totals: list[ir.Value]
+    ) -> tuple[list[list[ir.Value]], list[ir.Value], list[ir.Value], list[ir.Value]]:
+        """Weights by row, factors for what was summed up before, new largest scores and totals."""
+        tops, totals = list(tops), list(totals)
+        lowest, zero = code.scalar(-math.inf), code.scalar(0.0)
+        weights, factors = [], []
+        for n, row in enumerate(rows):
+            top = functools.reduce(code.larger, row.values)
+            top = code.larger(tops[n], code.over_quad(top, code.larger))
+            # Nothing seen so far: any number will do.
+            none = arith.cmpf(arith.CmpFPredicate.OEQ, top, lowest)
+            power = self.power(arith.select(none, zero, top))
+            factor = power(tops[n])
+            values = [power(value) for value in row.values]
+            totals[n] = code.fma(totals[n], factor, functools.reduce(arith.addf, values))
+            tops[n] = top
+            weights.append(values)
+            factors.append(factor)
+        return weights, factors, tops, totals
+
+    def power(self, base: ir.Value) -> Callable[[ir.Value], ir.Value]:
+        """x to 2^(unit (x - base))."""
+        unit = code.scalar(self.unit)
+        if self.raw:
+            shift = arith.mulf(base, code.scalar(-self.unit))
+            return lambda x: code.exp2(code.fma(x, unit, shift))
+        # The difference first: a mask may hold the lowest number there is.
+        return lambda x: code.exp2(arith.mulf(arith.subf(x, base), unit))
+
+    def inverse(self, total: ir.Value) -> ir.Value:
+        """1 / the sum of a row's totals; zero for a row that sees nothing."""
+        total, zero = code.over_quad(total, arith.addf), code.scalar(0.0)
+        empty = arith.cmpf(arith.CmpFPredicate.OEQ, total, zero)
+        return arith.select(empty, zero, code.reciprocal(total))
+
+
+@dataclass(frozen=True)
+class Row:
+    """Scores of a lane in one row: of 16, in the upper or lower half."""
+
+    tile: int
+    half: int
+    values: list[ir.Value]
+
+    def number(self, lane: Lane) -> Index:
+        """Which row of the warp it is."""
+        return code.add(lane.row, 16 * self.tile + 8 * self.half)
+
+
+def _mask_type(type_: ir.RankedTensorType) -> ir.MemRefType:
+    """Axes of size 1, which are repeated, and others."""
+    plain = code.matrix(type_.element_type, type_.rank)
+    shape = [1 if size == 1 else code.DYNAMIC for size in type_.shape]
+    return ir.MemRefType.get(shape, type_.element_type, plain.layout)
