@@ -104,11 +104,17 @@ def _micro(
     sums = code.loop(0, whole, unroll, body(unroll), sums)
     sums = code.loop(whole, steps, 1, body(1), sums)
 
+    places = [[to_rows[i], to_columns[v]] for i, v in cells]
+
     def finish(add: bool) -> None:
-        for (i, v), value in zip(cells, sums, strict=True):
-            at = [to_rows[i], to_columns[v]]
-            if add:
-                value = arith.addf(value, code.load(result, at, isa.lanes, left[v]))
+        values = list(sums)
+        if add:
+            # All are read before any is written: rows may stand in for others.
+            values = [
+                arith.addf(value, code.load(result, at, isa.lanes, left[v]))
+                for (_, v), at, value in zip(cells, places, sums, strict=True)
+            ]
+        for (_, v), at, value in zip(cells, places, values, strict=True):
             code.store(value, result, at, left[v])
 
     code.if_(first, lambda: finish(False), lambda: finish(True))
