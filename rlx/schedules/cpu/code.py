@@ -407,20 +407,42 @@ def sum_of(value: ir.Value) -> ir.Value:
 
 
 def transpose(rows: Sequence[ir.Value]) -> list[ir.Value]:
-    """As many vectors as each has lanes, as rows of a square that is transposed."""
-    rows, size = list(rows), len(rows)
-    half = 1
-    while half < size:
-        # Swaps the off-diagonal quarters of every square of 2 * half.
-        low = [j if not j & half else size + j - half for j in range(size)]
-        high = [j + half if not j & half else size + j for j in range(size)]
-        for i in range(size):
-            if not i & half:
-                a, b = rows[i], rows[i + half]
-                rows[i] = vector.shuffle(a, b, low)
-                rows[i + half] = vector.shuffle(a, b, high)
-        half *= 2
-    return rows
+    """As many vectors as each has lanes, 4, 8 or 16, as rows of a square that is transposed.
+
+    Shuffles are such that each is an instruction, which takes no register for its pattern.
+    """
+    size = len(rows)
+    fours = range(0, size, 4)
+
+    def mixed(a: ir.Value, b: ir.Value, pattern: Sequence[int]) -> ir.Value:
+        """The same for all groups of four lanes; those of ``b`` are counted from 4 on."""
+        picked = [g + lane + (size - 4 if lane >= 4 else 0) for g in fours for lane in pattern]
+        return vector.shuffle(a, b, picked)
+
+    def half(a: ir.Value, b: ir.Value, odd: int) -> ir.Value:
+        """Every other group of four lanes of both."""
+        return vector.shuffle(a, b, [g + i for g in range(4 * odd, 2 * size, 8) for i in range(4)])
+
+    def groups(parts: Sequence[ir.Value]) -> list[ir.Value]:
+        """Group n of all parts as vector n."""
+        if len(parts) == 1:
+            return list(parts)
+        pairs = list(zip(parts[::2], parts[1::2], strict=True))
+        even, odd = (groups([half(a, b, odd) for a, b in pairs]) for odd in (0, 1))
+        return [part for both in zip(even, odd, strict=True) for part in both]
+
+    columns: list[list[ir.Value]] = [[] for _ in range(4)]
+    for q in fours:
+        pairs = [
+            mixed(rows[q + i], rows[q + i + 1], pattern)
+            for i in (0, 2)
+            for pattern in ((0, 4, 1, 5), (2, 6, 3, 7))
+        ]
+        for n in range(4):
+            low, high = pairs[n // 2], pairs[n // 2 + 2]
+            columns[n].append(mixed(low, high, (2, 3, 6, 7) if n % 2 else (0, 1, 4, 5)))
+    by_column = [groups(parts) for parts in columns]
+    return [by_column[n % 4][n // 4] for n in range(size)]
 
 
 # -- functions -------------------------------------------------------------------------------------
