@@ -19,6 +19,9 @@ TOLERANCE = {"f32": 1e-4, "bf16": 1e-1, "int8": 5e-1}
 MODEL_TOLERANCE = {"f32": 1e-3, "bf16": 2e-1, "int8": 5e-1}
 
 
+_LONG = 0.3  # seconds; longer runs need no warming up
+
+
 class Tool(Protocol):
     """A process that computes: see :class:`bench.client.Client`."""
 
@@ -36,8 +39,9 @@ class Timing:
         name: of the variant.
         problem: which of the case's problems it solves.
         rounds: the median time of each turn, in seconds.
+        first: seconds of the run that was checked.
         error: the largest error over the root mean square of the exact result.
-        ready: seconds from nothing to the second result.
+        ready: seconds from nothing to the result that was checked.
         failure: why there is no time.
     """
 
@@ -45,6 +49,7 @@ class Timing:
     name: str
     problem: str = ""
     rounds: list[float] = field(default_factory=list)
+    first: float = 0.0
     error: float = 0.0
     ready: float = 0.0
     failure: str = ""
@@ -101,11 +106,12 @@ def measure_case(
     seconds: float = 0.1,
     rounds: int = 5,
     slow: float = 2.0,
+    patience: float = 60.0,
 ) -> Row:
     """Prepares and checks every variant of every tool, then runs them in turns.
 
-    After the first round, variants of others that take more than ``slow`` times the best one's time
-    are left alone: they could not become the best.
+    Variants of others that take more than ``slow`` times the best one's time are left alone then:
+    they could not become the best.
 
     Args:
         case, dtype: what to compute.
@@ -113,6 +119,8 @@ def measure_case(
         seconds: how long a turn is, at least.
         rounds: how many turns each has.
         slow: see above.
+        patience: a tool that needs more seconds to get ready gets no second chance with another
+            variant.
     """
     rows = case.some_rows()
     exact = dict(case.reference(rows))
@@ -130,10 +138,17 @@ def measure_case(
             _prepare(tool, timing, rows, exact, dtype)
             if not timing.failure:
                 running.append((tool, timing))
+            if timing.ready > patience:
+                break
+    # The run that was checked is good enough to tell who is far behind.
+    running = _worth_it(running, 2 * slow)
+    for _, timing in running:
+        timing.rounds.clear()
     for number in range(rounds):
         for tool, timing in running:
+            quick = timing.first < _LONG
             try:
-                times = tool.ask("turn", timing.name, seconds, 2 if number else 1)
+                times = tool.ask("turn", timing.name, seconds, 2 if quick else 1, quick)
             except PeerError as error:
                 timing.failure = str(error)
                 timing.rounds.clear()
@@ -149,21 +164,22 @@ def _prepare(
     tool: Tool, timing: Timing, rows: np.ndarray, exact: dict[str, np.ndarray], dtype: str
 ) -> None:
     try:
-        timing.ready, timing.problem, result = tool.ask("prepare", timing.name, rows)
+        found = tool.ask("prepare", timing.name, rows)
     except PeerError as error:
         timing.failure = str(error)
         return
+    timing.ready, timing.first, timing.problem, result = found
     timing.problem = timing.problem or next(iter(exact))
     timing.error = relative_error(result, exact[timing.problem])
     tolerance = (MODEL_TOLERANCE if timing.problem == "model" else TOLERANCE)[dtype]
-    if not timing.error < tolerance:
+    if timing.error < tolerance:
+        timing.rounds.append(timing.first)
+    else:
         timing.failure = f"wrong by {timing.error:.1e} of the root mean square"
 
 
 def _worth_it(running: list[tuple[Tool, Timing]], slow: float) -> list[tuple[Tool, Timing]]:
-    limits: dict[str, float] = {}
-    for _, timing in running:
-        if not timing.ours:
-            limits[""] = min(limits.get("", float("inf")), timing.seconds * slow)
-    limit = limits.get("", float("inf"))
+    """Ours, and those of others that take at most ``slow`` times the best one's time."""
+    peers = [timing.seconds for _, timing in running if not timing.ours]
+    limit = slow * min(peers, default=0.0)
     return [(tool, timing) for tool, timing in running if timing.ours or timing.seconds <= limit]

@@ -22,6 +22,8 @@ from bench.peers.base import Peer, Variant
 
 __all__ = ["Server", "main"]
 
+_SLOW = 5.0  # seconds
+
 
 class Server:
     """Answers requests: methods by name."""
@@ -44,36 +46,54 @@ class Server:
         self._makers = dict(self._peer.variants(case, dtype))
         return list(self._makers)
 
-    def prepare(self, name: str, rows: np.ndarray) -> tuple[float, str, np.ndarray]:
-        """Makes a variant and runs it twice: seconds for that, its problem, and some rows."""
+    def prepare(self, name: str, rows: np.ndarray) -> tuple[float, float, str, np.ndarray]:
+        """Makes a variant and runs it, twice unless it is slow.
+
+        Returns:
+            Seconds until it was done, those of the last run, the problem, and rows of the result.
+        """
         start = time.perf_counter()
         variant = self._makers[name]()
-        found = variant.run()
-        if variant.after is not None:
-            variant.after()
-        found = variant.run()
-        seconds = time.perf_counter() - start
-        result = np.asarray(variant.result(found))
-        if variant.after is not None:
-            variant.after()
+        found, seconds = _timed(variant)
+        if seconds < _SLOW:
+            found, seconds = _timed(variant)
+        ready = time.perf_counter() - start
         self._ready[name] = variant
-        return seconds, variant.problem, result[rows].astype(np.float64)
+        return ready, seconds, variant.problem, found[rows].astype(np.float64)
 
-    def turn(self, name: str, seconds: float, least: int) -> list[float]:
-        """Runs a variant again and again: seconds of each run but the first, which warms up."""
+    def turn(self, name: str, seconds: float, least: int, warm: bool) -> list[float]:
+        """Runs a variant again and again: seconds of each run.
+
+        Args:
+            name: of the variant.
+            seconds: for how long.
+            least: how many runs there are at least.
+            warm: whether there is one more at the start that does not count.
+        """
         variant = self._ready[name]
         times: list[float] = []
         end = time.perf_counter() + seconds
-        while len(times) <= least or time.perf_counter() < end:
+        while len(times) < least + warm or time.perf_counter() < end:
             start = time.perf_counter()
             variant.run()
             times.append(time.perf_counter() - start)
             if variant.after is not None:
                 variant.after()
-        return times[1:]
+        return times[warm:]
 
     def forget(self, name: str) -> None:
         self._ready.pop(name, None)
+
+
+def _timed(variant: Variant) -> tuple[np.ndarray, float]:
+    """The result of one run, and how long it took."""
+    start = time.perf_counter()
+    found = variant.run()
+    seconds = time.perf_counter() - start
+    result = np.asarray(variant.result(found))
+    if variant.after is not None:
+        variant.after()
+    return result, seconds
 
 
 def serve(server: Server, requests: BinaryIO, replies: BinaryIO) -> None:

@@ -75,15 +75,16 @@ def _variant(case: Model, dtype: str, compiled: bool = False, freezing: bool = F
         fast = torch.compile(step, dynamic=False if isinstance(case, Prefill) else None)
         run = fast if compiled else step
         if isinstance(case, Prefill):
-            prefill(run)
-            reset()
+            if compiled:
+                prefill(run)
+                reset()
             return Variant(lambda: prefill(run), result, after=reset)
         assert isinstance(case, Decode)
         prefill(step)
         token = ids[:, case.prompt :]
         position = torch.tensor([[case.prompt]])
         # The compiler learns from the second length that lengths change.
-        for _ in range(2):
+        for _ in range(2 if compiled else 0):
             run(token, cache, position)
         reset()
         prefill(step)

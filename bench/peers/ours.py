@@ -53,16 +53,15 @@ class Rlx(Peer):
 
         text = module_text(case, dtype, problem)
         compiled = rlx.compile(text, self.target, threads=self.threads)
-        names = {spec.name for spec in compiled.program.arguments}
-        arrays = {n: as_stored(n, a, dtype) for n, a in case.inputs().items() if n in names}
-        compiled.bind({name: arrays[name] for name in case.parameters() & names})
-        inputs = [array for name, array in arrays.items() if name not in case.parameters()]
+        arrays = {name: as_stored(name, a, dtype) for name, a in case.inputs().items()}
+        compiled.bind({name: arrays[name] for name in case.parameters()})
+        inputs = [arrays[spec.name] for spec in compiled.inputs]
         return Variant(lambda: compiled(*inputs), lambda y: y.reshape(case.rows(), -1), problem)
 
     def _model(self, case: Model, dtype: str) -> Variant:
         ids = case.inputs()["ids"]
         model = _loaded(case.geometry, dtype, self.threads)
-        cache = model.new_cache()
+        cache = model.new_cache(1)
         prompt, token = ids[:, : case.prompt], ids[:, case.prompt :]
 
         def prefill() -> Any:
