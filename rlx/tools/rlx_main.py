@@ -9,6 +9,7 @@ __all__ = ["main"]
 _COMMANDS = {
     "generate": ("rlx.tools.rlx_generate", "continue a text with a language model"),
     "run": ("rlx.tools.rlx_run", "compile a checkpoint or an .mlir file and run it (rlx-run)"),
+    "compile": ("rlx.tools.rlx_compile", "compile and write the code (rlx-compile)"),
     "opt": ("rlx.tools.rlx_opt", "run passes over MLIR (rlx-opt)"),
 }
 

@@ -40,14 +40,13 @@ def load(folder: str | Path, device: int = 0) -> CudaExecutable:
         LoadError: there is no such folder, or what lies in it is something else.
     """
     source = Path(folder)
-    code = source / CUBIN
-    if not code.is_file():
-        code = source / PTX
+    machine_code = source / CUBIN
     try:
         manifest = (source / MANIFEST).read_text(encoding="utf-8")
-        program = Program.from_manifest(manifest, code.read_bytes())
+        program = Program.from_manifest(manifest, (source / PTX).read_bytes())
+        cubin = machine_code.read_bytes() if machine_code.is_file() else None
     except OSError as error:
         raise LoadError(f"cannot load {source}: {error.strerror}: {error.filename}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise LoadError(f"cannot load {source}: {MANIFEST} is damaged: {error}") from None
-    return CudaExecutable(program, device)
+    return CudaExecutable(program, device, cubin=cubin)

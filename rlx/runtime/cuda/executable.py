@@ -1,5 +1,6 @@
 """A compiled function that runs on a GPU, as a Python callable."""
 
+import contextlib
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -41,11 +42,14 @@ class CudaExecutable:
         timings: seconds that each step of the compilation took.
     """
 
-    def __init__(self, program: Program, device: int = 0, gpu: Any = None):
+    def __init__(
+        self, program: Program, device: int = 0, gpu: Any = None, cubin: bytes | None = None
+    ):
         """Args:
         program: what to run.
         device: the number of the GPU.
         gpu: a driver; by default that of the GPU, which is needed at the first call only.
+        cubin: machine code of the program, for a GPU that takes it; others translate its PTX.
         """
         if program.plan is None:
             raise LoadError("the program is not for a GPU")
@@ -53,6 +57,7 @@ class CudaExecutable:
         self.timings: dict[str, float] = {}
         self._plan: Plan = program.plan
         self._device = device
+        self._cubin = cubin
         self._gpu = gpu
         self._code: Any = None
         self._functions: dict[tuple[str, bool], Any] = {}
@@ -103,7 +108,7 @@ class CudaExecutable:
             self._gpu.enter()
             if self._code is None:
                 _check_architecture(self._plan.arch, self._gpu)
-                self._code = self._gpu.load(self.program.object_code)
+                self._code = self._load_code()
                 for at in range(len(self._plan.constants)):
                     self._constants.append(self._upload(self._plan.constant(at), 0))
                 self._status = Memory(self._gpu, _STATUS_BYTES, 0)
@@ -115,6 +120,13 @@ class CudaExecutable:
                 self._gpu.synchronize(0)
                 self._pending.clear()
             return self._gpu
+
+    def _load_code(self) -> Any:
+        if self._cubin is not None:
+            # One for another GPU is refused.
+            with contextlib.suppress(LoadError):
+                return self._gpu.load(self._cubin)
+        return self._gpu.load(self.program.object_code)
 
     def _upload(self, data: Any, stream: int) -> Memory:
         """A copy of bytes or of a contiguous array."""
