@@ -9,12 +9,22 @@ from rlx.dialects.attention import AttentionOp
 from rlx.dialects.base import RlxOp
 from rlx.dialects.dequant_matmul import DequantMatmulOp
 from rlx.dialects.kv_append import KvAppendOp
+from rlx.dialects.layer_norm import LayerNormOp
 from rlx.dialects.matmul import MatmulOp
+from rlx.dialects.rms_norm import RmsNormOp
 from rlx.host import ir
 from rlx.options import option
 from rlx.passes.base import Pass, walk
 from rlx.passes.convert_rlx_to_linalg import KERNEL
-from rlx.schedules.cuda import attention, dequant_matmul, kv_append, matmul, plain_attention
+from rlx.schedules.cuda import (
+    attention,
+    attention_wgmma,
+    dequant_matmul,
+    kv_append,
+    matmul,
+    norms,
+    plain_attention,
+)
 from rlx.schedules.cuda.arch import ARCHS, Arch
 from rlx.schedules.cuda.kernels import Kernels
 
@@ -24,7 +34,9 @@ STRATEGIES: dict[type[RlxOp], dict[str, ModuleType]] = {
     AttentionOp: {"mma": attention, "plain": plain_attention},
     DequantMatmulOp: {"reduce": dequant_matmul},
     KvAppendOp: {"copy": kv_append},
+    LayerNormOp: {"rows": norms},
     MatmulOp: {"mma": matmul},
+    RmsNormOp: {"rows": norms},
 }
 """Strategies by name for each kind of op, best first."""
 
