@@ -84,7 +84,7 @@ def _with_panels(kernels: Kernels, rows: int, p: Parameters) -> Kernel:
         product = _product(kernels, p)
         return lambda a, panels, c: product(a, panels, c, 0, code.dim(c, 1))
 
-    few = partial(bf16_few_rows.panels_kernel, kernels)
+    few = partial(bf16_few_rows.panels_kernel, kernels, rows)
     return _either(kernels, "rlx_matmul_amx_panels", types, rows, bf16_few_rows.MOST, few, many)
 
 
@@ -99,9 +99,7 @@ def _either(
 ) -> Kernel:
     """The kernel that ``few`` makes up to ``most`` rows, else that of ``many``."""
     if is_static(rows):
-        run = few() if rows <= most else many()
-        kind = "few" if rows <= most else "many"
-        return kernels.define(f"{name}_{kind}", types, run)
+        return few() if rows <= most else many()
     some, all_of = few(), many()
 
     def body(a: ir.Value, b: ir.Value, c: ir.Value) -> None:

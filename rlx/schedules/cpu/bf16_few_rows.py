@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from rlx.dialects.types import is_static
 from rlx.host import arith, ir, memref, vector
 from rlx.schedules.cpu import bf16, code, few_rows
 from rlx.schedules.cpu.bf16 import LANES, PAIRS
@@ -46,8 +47,16 @@ def most(transposed: bool) -> int:
 # -- a weight in pairs -----------------------------------------------------------------------------
 
 
-def panels_kernel(kernels: Kernels) -> Kernel:
-    """input [M, K] with M <= MOST, weight in pairs, result [M, N], which is overwritten."""
+def panels_kernel(kernels: Kernels, count: int) -> Kernel:
+    """input [M, K] with M <= MOST, weight in pairs, result [M, N], which is overwritten.
+
+    Args:
+        kernels: where the kernel goes.
+        count: M if that is known.
+    """
+    tiles: tuple[Tile, ...] = _PANELS
+    if is_static(count):
+        tiles = tuple(tile for tile in _PANELS if tile.rows >= count)[:1]
     i32 = ir.IntegerType.get_signless(32)
     pairs = ir.MemRefType.get([code.DYNAMIC], i32)
     matrix = code.matrix(bf16.bf16())
@@ -56,7 +65,7 @@ def panels_kernel(kernels: Kernels) -> Kernel:
         tile: kernels.parallel(
             f"{name}_{tile.rows}", [pairs, panels_type(), matrix], partial(_panels, tile)
         )
-        for tile in _PANELS
+        for tile in tiles
     }
 
     def body(a: ir.Value, panels: ir.Value, c: ir.Value) -> None:
@@ -75,8 +84,10 @@ def panels_kernel(kernels: Kernels) -> Kernel:
             fits = code.at_most(rows, first.rows)
             code.if_(fits, lambda: run(first), lambda: choose(tuple(others)))
 
-        choose(_PANELS)
+        choose(tiles)
 
+    if is_static(count):
+        name += f"_up_to_{tiles[0].rows}"
     return kernels.define(name, [matrix, panels_type(), matrix], body)
 
 
