@@ -8,13 +8,14 @@ from rlx.diagnostics import PassFailure, remark
 from rlx.dialects import emit
 from rlx.dialects.attention import AttentionOp
 from rlx.dialects.base import RlxOp
+from rlx.dialects.dequant_matmul import DequantMatmulOp
 from rlx.dialects.matmul import MatmulOp
 from rlx.dialects.rope import RopeOp
 from rlx.host import ir
 from rlx.options import option
 from rlx.passes.base import Pass, walk
 from rlx.passes.convert_rlx_to_linalg import KERNEL
-from rlx.schedules.cpu import amx_attention, amx_matmul, attention, matmul
+from rlx.schedules.cpu import amx_attention, amx_matmul, attention, dequant, matmul
 from rlx.schedules.cpu.attention import rope
 from rlx.schedules.cpu.code import Kernels
 from rlx.schedules.cpu.isa import ISAS
@@ -23,6 +24,7 @@ __all__ = ["STRATEGIES", "EmitKernels", "SelectKernels", "strategy"]
 
 STRATEGIES: dict[type[RlxOp], ModuleType] = {
     MatmulOp: matmul,
+    DequantMatmulOp: dequant,
     AttentionOp: attention,
     RopeOp: rope,
 }

@@ -126,3 +126,15 @@ func.func @rope_elsewhere(%q: tensor<2x9x64xf32>, %c: i1, %t: tensor<50x16xf32>,
     : (tensor<2x9x8xf32>, tensor<2x9x8xf32>, tensor<2x9x8xf32>) -> tensor<2x9x8xf32>
   return %a, %b, %d : tensor<2x9x64xf32>, tensor<2x9x64xf32>, tensor<2x9x8xf32>
 }
+
+// -----
+
+// CHECK-LABEL: @dequant
+//       CHECK: "rlx.dequant_matmul"(%{{.*}}) {group = 32 : i64, rlx.kernel = "avx512", transpose_weight = true} : (tensor<?x64xbf16>, tensor<96x64xi8>, tensor<96x2xf32>) -> tensor<?x96xbf16>
+//       CHECK: "rlx.dequant_matmul"(%{{.*}}) {group = 8 : i64, transpose_weight = true}
+func.func @dequant(%x: tensor<?x7x64xbf16>, %w: tensor<96x64xi8>, %s: tensor<96x2xf32>, %t: tensor<96x8xf32>) -> (tensor<?x7x96xbf16>, tensor<?x7x96xbf16>) {
+  %0 = "rlx.dequant_matmul"(%x, %w, %s) {transpose_weight = true, group = 32 : i64} : (tensor<?x7x64xbf16>, tensor<96x64xi8>, tensor<96x2xf32>) -> tensor<?x7x96xbf16>
+  // expected-remark @+1 {{'rlx.dequant_matmul' takes the plain path: groups of 8 are not a multiple of 16}}
+  %1 = "rlx.dequant_matmul"(%x, %w, %t) {transpose_weight = true, group = 8 : i64} : (tensor<?x7x64xbf16>, tensor<96x64xi8>, tensor<96x8xf32>) -> tensor<?x7x96xbf16>
+  return %0, %1 : tensor<?x7x96xbf16>, tensor<?x7x96xbf16>
+}
