@@ -1,4 +1,4 @@
-"""Kernels of `rlx.dequant_matmul` against the reference, with the instruction sets of this machine."""
+"""Kernels of `rlx.dequant_matmul` against the reference, with what this machine has."""
 
 import numpy as np
 import pytest
