@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-__all__ = ["Assembled", "AssemblyError", "KernelReport", "assemble", "libdevice", "ptxas"]
+__all__ = ["Assembled", "AssemblyError", "KernelReport", "assemble", "libdevice", "ptxas", "tool"]
 
 
 class AssemblyError(RuntimeError):
@@ -63,9 +63,14 @@ def _folders() -> Iterator[Path]:
 
 def ptxas() -> str | None:
     """The path of ptxas: from ``PATH``, ``CUDA_HOME`` or the package `nvidia-cuda-nvcc`."""
-    if found := shutil.which("ptxas"):
+    return tool("ptxas")
+
+
+def tool(name: str) -> str | None:
+    """The path of a program that comes with CUDA, or None."""
+    if found := shutil.which(name):
         return found
-    return next((str(p) for f in _folders() if (p := f / "bin" / "ptxas").is_file()), None)
+    return next((str(p) for f in _folders() if (p := f / "bin" / name).is_file()), None)
 
 
 def libdevice() -> str | None:

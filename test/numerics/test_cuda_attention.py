@@ -7,6 +7,7 @@ from cuda_harness import check, run
 from harness import random
 
 from rlx.dialects.attention import AttentionOp
+from rlx.testing.gpu_interpreter import KernelError
 
 KERNEL = "rlx_attention"
 
@@ -19,7 +20,9 @@ def operands(batch, queries, keys, heads, groups, dims, v_dims=None, dtype="bf16
     )
 
 
-def attend(*sizes, dtype="bf16", mask=None, lengths=None, dynamic=(), arch="sm_80", **attrs):
+def attend(
+    *sizes, dtype="bf16", mask=None, lengths=None, dynamic=(), arch="sm_80", kernel=KERNEL, **attrs
+):
     heads, groups, dims, *v_dims = sizes[3:]
     attrs |= {"num_heads": heads, "num_kv_heads": groups, "head_dim": dims}
     if v_dims:
@@ -30,7 +33,8 @@ def attend(*sizes, dtype="bf16", mask=None, lengths=None, dynamic=(), arch="sm_8
         for row, length in enumerate(lengths):
             k[row, length:] = np.nan
             v[row, length:] = np.nan
-    check(AttentionOp, q, k, v, mask, lengths, kernel=KERNEL, dynamic=dynamic, arch=arch, **attrs)
+    run_as = {"kernel": kernel, "dynamic": dynamic, "arch": arch}
+    check(AttentionOp, q, k, v, mask, lengths, **run_as, **attrs)
 
 
 @pytest.mark.parametrize("dims", [16, 64, 128, 256])
@@ -119,5 +123,42 @@ def test_no_keys(queries):
     attend(1, queries, 4, 2, 1, 64, lengths=[0])
 
 
+@pytest.mark.parametrize(
+    ("sizes", "attrs"),
+    [
+        ((1, 130, 130, 1, 1, 64), {"causal": True}),
+        ((2, 70, 200, 2, 1, 128), {"softcap": 3.0}),
+        ((1, 80, 90, 1, 1, 256), {"causal": True, "left_window": 20, "dtype": "f16"}),
+        ((1, 30, 140, 7, 1, 64), {"causal": True, "q_offset": 100}),
+        ((1, 70, 40, 1, 1, 64), {"causal": True, "q_offset": -60}),
+    ],
+    ids=str,
+)
+def test_hopper(sizes, attrs):
+    kernel = "rlx_attention_wgmma"
+    attend(*sizes, arch="sm_90a", kernel=kernel, dynamic={(0, 0), (0, 1), (2, 1)}, **attrs)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "attrs"),
+    [
+        ((1, 4, 40, 2, 1, 64), {}),  # few rows
+        ((1, 70, 70, 1, 1, 96), {}),  # heads of another size
+        ((1, 70, 70, 1, 1, 64, 128), {}),
+        ((2, 70, 70, 1, 1, 64), {"lengths": [70, 20]}),
+    ],
+    ids=str,
+)
+def test_hopper_leaves_the_rest_to_the_portable_kernel(sizes, attrs):
+    attend(*sizes, arch="sm_90a", kernel="rlx_attention_bf16", **attrs)
+
+
 def test_bfloat16_is_what_it_says():
     assert operands(1, 1, 1, 1, 1, 1)[0].dtype == ml_dtypes.bfloat16
+
+
+def test_lengths_are_checked():
+    q, k, v = operands(1, 3, 8, 2, 1, 64)
+    attrs = {"num_heads": 2, "num_kv_heads": 1, "head_dim": 64}
+    with pytest.raises(KernelError, match="kv_lengths must be in"):
+        run(AttentionOp, q, k, v, None, np.array([9], np.int32), **attrs)

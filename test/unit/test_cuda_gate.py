@@ -4,16 +4,14 @@ Skipped where there is no ptxas; instructions are looked at where there is nvdis
 """
 
 import re
-import shutil
 import subprocess
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from rlx.host import ir
 from rlx.pipeline import run_pipeline
-from rlx.schedules.cuda import attention, matmul
+from rlx.schedules.cuda import attention, attention_wgmma, matmul
 from rlx.schedules.cuda.arch import ARCHS
 from rlx.schedules.cuda.kernels import Kernels
 from rlx.targets import cuda_tools, nvptx
@@ -24,11 +22,6 @@ MOST_SPILLED = 0
 """Bytes that a kernel may spill."""
 
 pytestmark = pytest.mark.skipif(PTXAS is None, reason="there is no ptxas")
-
-
-def nvdisasm():
-    beside = Path(PTXAS).with_name("nvdisasm")
-    return str(beside) if beside.exists() else shutil.which("nvdisasm")
 
 
 def assemble(emit, name):
@@ -51,12 +44,13 @@ def assemble(emit, name):
 
 def instructions(made, tmp_path):
     """How often each instruction occurs, by kernel; None without nvdisasm."""
-    if nvdisasm() is None:
+    nvdisasm = cuda_tools.tool("nvdisasm")
+    if nvdisasm is None:
         return None
     path = tmp_path / "kernels.cubin"
     path.write_bytes(made.cubin)
     text = subprocess.run(
-        [nvdisasm(), "-c", str(path)], capture_output=True, text=True, check=True
+        [nvdisasm, "-c", str(path)], capture_output=True, text=True, check=True
     ).stdout
     found: dict[str, Counter] = {}
     kernel = ""
@@ -112,6 +106,21 @@ def test_attention_with_everything():
     attrs = {"causal": True, "left": 100, "softcap": 50.0, "mask": mask, "lengths": "i32"}
     made = assemble(emit_attention(ARCHS["sm_80"], 128, **attrs), "sm_80")
     assert len(made.kernels) == 1
+
+
+def test_attention_on_hopper(tmp_path):
+    def emit(kernels):
+        for dims in (64, 128, 256):
+            p = attention_wgmma.parameters(dims)
+            attention_wgmma.emit_kernel(kernels, problem(dims, causal=True), p)
+
+    made = assemble(emit, "sm_90a")
+    assert len(made.kernels) == 3
+    counts = instructions(made, tmp_path)
+    for kernel in counts or ():
+        assert counts[kernel]["HGMMA"] >= 12
+        assert counts[kernel]["UTMALDG.4D"] >= 3
+        assert counts[kernel]["USETMAXREG"] == 2
 
 
 def test_decoding(tmp_path):

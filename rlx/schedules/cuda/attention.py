@@ -33,7 +33,9 @@ _MOST_DIM = 512
 _MOST_COLUMNS = 256
 """Columns of the result that a block computes; wider heads are computed in parts."""
 
-_FEW_ROWS = 64
+FEW_ROWS = 64
+"""Up to here keys are split over blocks."""
+
 _SPLIT_BLOCKS = 768
 """Blocks that keys are split over, about; enough to have several on every processor."""
 
@@ -98,7 +100,7 @@ def parameters(problem: Problem, arch: Arch, rows: int | None) -> Parameters | N
     if problem.mask is not None and max(sizes) <= 128:
         # Reading the mask takes registers.
         candidates = (Parameters(4, 16, 64),)
-    if rows is not None and rows <= _FEW_ROWS:
+    if rows is not None and rows <= FEW_ROWS:
         warps = max(1, -(-rows // 16))
         candidates = tuple(Parameters(warps, 16, keys, split=True) for keys in (64, 32))
     return next((p for p in candidates if p.shared(*sizes) <= arch.shared), None)

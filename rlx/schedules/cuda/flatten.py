@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from rlx.dialects.types import DYNAMIC
-from rlx.host import arith, ir, memref
+from rlx.host import arith, builtin, ir, memref
 from rlx.passes.base import Pass, walk
 
 __all__ = ["FlattenArguments", "MarkKernels", "dynamic_parts", "has_dynamic_offset"]
@@ -59,7 +59,11 @@ class MarkKernels(Pass):
 
 def _pass_by_value(function: ir.Operation) -> None:
     numbers = list(ir.DenseI32ArrayAttr(function.attributes[_TENSOR_MAPS]))
-    arguments = list(ir.ArrayAttr(function.attributes["arg_attrs"]))
+    if "arg_attrs" in function.attributes:
+        arguments = list(ir.ArrayAttr(function.attributes["arg_attrs"]))
+    else:
+        count = len(function.regions[0].blocks[0].arguments)
+        arguments = [ir.DictAttr.get({}, function.context)] * count
     with function.context:
         for number in numbers:
             arguments[number] = ir.Attribute.parse(_TENSOR_MAP)
@@ -107,8 +111,13 @@ def _flatten(function: ir.Operation) -> None:
             type_ = argument.type
             if not isinstance(type_, ir.MemRefType):
                 if str(type_).startswith("!nvgpu.tensormap"):
+                    # What kernels are converted by knows no descriptors.
                     maps.append(len(types))
-                argument.replace_all_uses_with(take(type_))
+                    pointer = take(ir.Type.parse("!llvm.ptr"))
+                    taken = builtin.unrealized_conversion_cast([type_], [pointer])
+                else:
+                    taken = take(type_)
+                argument.replace_all_uses_with(taken)
                 continue
             space = [type_.memory_space] if type_.memory_space is not None else []
             bare = ir.MemRefType.get([1], type_.element_type, None, *space)

@@ -12,6 +12,7 @@ from rlx.dialects.kv_append import KvAppendOp
 from rlx.dialects.layer_norm import LayerNormOp
 from rlx.dialects.matmul import MatmulOp
 from rlx.dialects.rms_norm import RmsNormOp
+from rlx.dialects.rope import RopeOp
 from rlx.host import ir
 from rlx.options import option
 from rlx.passes.base import Pass, walk
@@ -24,6 +25,7 @@ from rlx.schedules.cuda import (
     matmul,
     norms,
     plain_attention,
+    rope,
 )
 from rlx.schedules.cuda.arch import ARCHS, Arch
 from rlx.schedules.cuda.kernels import Kernels
@@ -31,12 +33,13 @@ from rlx.schedules.cuda.kernels import Kernels
 __all__ = ["STRATEGIES", "EmitKernels", "SelectKernels"]
 
 STRATEGIES: dict[type[RlxOp], dict[str, ModuleType]] = {
-    AttentionOp: {"mma": attention, "plain": plain_attention},
+    AttentionOp: {"wgmma": attention_wgmma, "mma": attention, "plain": plain_attention},
     DequantMatmulOp: {"reduce": dequant_matmul},
     KvAppendOp: {"copy": kv_append},
     LayerNormOp: {"rows": norms},
     MatmulOp: {"mma": matmul},
     RmsNormOp: {"rows": norms},
+    RopeOp: {"turn": rope},
 }
 """Strategies by name for each kind of op, best first."""
 

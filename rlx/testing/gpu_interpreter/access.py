@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from rlx.host import ir
-from rlx.testing.gpu_interpreter.memory import Buffer, KernelError, View
+from rlx.testing.gpu_interpreter.memory import Buffer, KernelError, View, byte_view
 from rlx.testing.gpu_interpreter.program import Compiler, Step, attribute, dtype_of, handles
 from rlx.testing.gpu_interpreter.threads import Threads
+from rlx.testing.gpu_interpreter.values import dense_values
 
 DYNAMIC = ir.ShapedType.get_dynamic_size()
 _DYNAMIC_OFFSET = ir.ShapedType.get_dynamic_stride_or_offset()
@@ -55,13 +56,37 @@ def _dynamic_shared(c: Compiler, op: Any) -> Step:
 def _get_global(c: Compiler, op: Any) -> Step:
     type_, name = op.results[0].type, attribute(op, "name")
     if not is_shared(type_):
-        raise NotImplementedError("a global that is not in shared memory")
+        return _global(c, op, name)
     if name not in c.shared_globals:
         c.shared_globals[name] = c.shared(size_of(type_), 1024)
     start, output = c.shared_globals[name], c.slot(op.results[0])
 
     def run(threads: Threads) -> None:
         threads.env[output] = shared_view(threads, type_, threads.block.dynamic_end + start)
+
+    return run
+
+
+def _global(c: Compiler, op: Any, name: str) -> Step:
+    """A buffer of the module: constants, or zeros where nothing is said."""
+    type_, output = op.results[0].type, c.slot(op.results[0])
+    dtype = dtype_of(type_)
+    (found,) = (
+        other
+        for other in c.module.regions[0].blocks[0].operations
+        if other.operation.name == "memref.global" and attribute(other, "sym_name") == name
+    )
+    value = found.operation.attributes["initial_value"]
+    array = c.globals.setdefault(name, np.zeros(tuple(type_.shape), dtype))
+    if isinstance(value, ir.DenseElementsAttr):
+        values = dense_values(value, dtype)
+        array[...] = values if values.ndim == 0 else values.reshape(array.shape)
+    data = byte_view(array)
+
+    def run(threads: Threads) -> None:
+        buffer = Buffer(data, 1, False, f"the global {name}")
+        shape = list(type_.shape)
+        threads.env[output] = View(buffer, np.zeros(1, int), tuple(shape), row_major(shape), dtype)
 
     return run
 
@@ -227,11 +252,14 @@ def _metadata(c: Compiler, op: Any) -> Step:
 @handles("memref.cast", "memref.memory_space_cast")
 def _cast(c: Compiler, op: Any) -> Step:
     source, output = c.slot(op.operands[0]), c.slot(op.results[0])
-    want = list(op.results[0].type.shape)
+    to = op.results[0].type
+    want = list(to.shape) if isinstance(to, ir.MemRefType) else None
 
     def run(threads: Threads) -> None:
         view = threads.env[source]
-        if any(n not in (DYNAMIC, size) for n, size in zip(want, view.shape, strict=True)):
+        if want is not None and any(
+            n not in (DYNAMIC, size) for n, size in zip(want, view.shape, strict=True)
+        ):
             raise KernelError(f"{view.buffer.what}: shape {view.shape} is cast to {want}")
         threads.env[output] = view
 

@@ -8,14 +8,15 @@ import numpy as np
 from rlx.host import ir
 from rlx.testing.gpu_interpreter import access, launch
 from rlx.testing.gpu_interpreter.control import Region
-from rlx.testing.gpu_interpreter.memory import Buffer, Counters, KernelError, View
+from rlx.testing.gpu_interpreter.hopper import as_array
+from rlx.testing.gpu_interpreter.memory import Buffer, Counters, KernelError, TensorMap, View
 from rlx.testing.gpu_interpreter.program import Compiler, Step, attribute, dtype_of, handles
 from rlx.testing.gpu_interpreter.threads import Block, Threads
 
 __all__ = ["run_function"]
 
-_STATUS, _MESSAGES = "rlx.status", "rlx.messages"
-"""As in `rlx-lower-asserts`: the number of a check that failed, and what they say."""
+_STATUS, _MESSAGES = "rlx_status", "rlx.messages"
+"""As in `rlx-cuda-outline`: the number of a check that failed, and what they say."""
 
 
 def run_function(module: ir.Module, name: str, arguments: Sequence[Any]) -> list[Any]:
@@ -24,7 +25,7 @@ def run_function(module: ir.Module, name: str, arguments: Sequence[Any]) -> list
     Args:
         module: holds the function and its kernels.
         name: the function.
-        arguments: arrays, which are used in place, and numbers; none for the status.
+        arguments: arrays, which are used in place, and numbers.
 
     Returns:
         Its results: arrays and numbers.
@@ -38,10 +39,7 @@ def run_function(module: ir.Module, name: str, arguments: Sequence[Any]) -> list
     entry = function.regions[0].blocks[0]
     slots = [compiler.slot(a) for a in entry.arguments]
     code = Region(compiler, function.regions[0])
-    status = np.zeros(1, np.int64)
-    checked = _has_status(function)
-    everything = [*arguments, status] if checked else list(arguments)
-    given = launch.values_of([a.type for a in entry.arguments], everything)
+    given = launch.values_of([a.type for a in entry.arguments], arguments)
     one = (1, 1, 1)
     block = Block(0, (0, 0, 0), one, one, 0, 4, Counters())
     thread = Threads(block, 0, 1, len(compiler.slots))
@@ -52,30 +50,17 @@ def run_function(module: ir.Module, name: str, arguments: Sequence[Any]) -> list
         try:
             next(steps)
         except StopIteration as end:
-            if checked and status[0]:
-                text = attribute(module.operation, _MESSAGES)[int(status[0]) - 1]
+            status = compiler.globals.get(_STATUS)
+            if status is not None and status.flat[0]:
+                text = attribute(module.operation, _MESSAGES)[int(status.flat[0]) - 1]
                 raise KernelError(f"assertion: {text}") from None
             return [_result(value) for value in end.value]
-
-
-def _has_status(function: Any) -> bool:
-    """Whether checks of data tell by an argument what they found."""
-    if "arg_attrs" not in function.attributes:
-        return False
-    attributes = list(function.attributes["arg_attrs"])
-    return bool(attributes) and _STATUS in ir.DictAttr(attributes[-1])
 
 
 def _result(value: Any) -> Any:
     if not isinstance(value, View):
         return value[0].item()
-    item = value.itemsize
-    flat = value.buffer.data[int(value.offset[0]) :]
-    flat = flat[: len(flat) // item * item].view(value.dtype)
-    strides = [s * item for s in value.strides]
-    if 0 in value.shape:
-        return np.zeros(value.shape, value.dtype)
-    return np.lib.stride_tricks.as_strided(flat, value.shape, strides)
+    return as_array(value)
 
 
 @handles("memref.alloc")
@@ -85,9 +70,7 @@ def _alloc(c: Compiler, op: Any) -> Step:
 
     def run(threads: Threads) -> None:
         rest = iter(slots)
-        shape = [
-            int(threads.env[next(rest)][0]) if n == access.DYNAMIC else n for n in type_.shape
-        ]
+        shape = [int(threads.env[next(rest)][0]) if n == access.DYNAMIC else n for n in type_.shape]
         array = np.full(
             max(int(np.prod(shape)) * np.dtype(dtype_of(type_)).itemsize, 0), 0xFF, np.uint8
         )
@@ -128,7 +111,7 @@ def _launch(c: Compiler, op: Any) -> Step:
         dims = [int(env[slot][0]) for slot in grid]
         if 0 in dims:
             return
-        given = [env[s] if isinstance(env[s], View) else env[s][0] for s in arguments]
+        given = [env[s] if isinstance(env[s], (View, TensorMap)) else env[s][0] for s in arguments]
         size = int(env[shared[0]][0]) if shared else 0
         launch.run(c.module, name, dims, [int(env[s][0]) for s in block], given, size)
 

@@ -91,6 +91,7 @@ class Compiler:
         self.slots: dict[Any, int] = {}
         self.shared_size = 0
         self.shared_globals: dict[str, int] = {}
+        self.globals: dict[str, np.ndarray] = {}
         self.ops: set[str] = set()
         self.granule = 4
 

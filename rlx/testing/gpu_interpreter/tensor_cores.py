@@ -45,12 +45,12 @@ def _copy(c: Compiler, op: Any) -> Step:
             where = src.address(indices, some, int(n))
             src.aligned(where, some, size)
             src.buffer.note_read(
-                where[some], int(n) * src.itemsize, threads.thread[some], threads.block.epoch
+                where[some], int(n) * src.itemsize, threads.thread[some], threads.epoch
             )
             values[some, :n] = src.gather(where[some], int(n))
         address, values = address[mask], values[mask]
         thread = threads.thread[mask]
-        dst.buffer.note_write(address, size, thread, threads.block.epoch)
+        dst.buffer.note_write(address, size, thread, threads.epoch)
         bytes_at = address[:, None] + np.arange(size)
         dst.buffer.data[bytes_at] = POISON
         dst.buffer.fly(address, size, True)
@@ -87,7 +87,7 @@ def _wait(c: Compiler, op: Any) -> Step:
             for dst, address, values, thread, size in threads.groups.pop(0):
                 dst.scatter(address, values)
                 dst.buffer.fly(address, size, False)
-                dst.buffer.note_write(address, size, thread, threads.block.epoch)
+                dst.buffer.note_write(address, size, thread, threads.epoch)
 
     return run
 
@@ -110,7 +110,7 @@ def _ldmatrix(c: Compiler, op: Any) -> Step:
         # Threads past those that give an address are not looked at.
         used = threads.ids % 32 < 8 * tiles
         view.aligned(address, used, 16)
-        view.buffer.note_read(address[used], 16, threads.thread[used], threads.block.epoch)
+        view.buffer.note_read(address[used], 16, threads.thread[used], threads.epoch)
         threads.block.counters.banks("ldmatrix", address, 16, used)
         rows = view.gather(address, elements).reshape(-1, 4, 8, elements)[:, :tiles]
         if transpose:

@@ -66,6 +66,16 @@ class Threads:
         self.copies: list[Any] = []
         self.groups: list[list[Any]] = []
         self.products: list[Callable[[], None]] = []
+        # Groups of a block that go their own ways each have epochs of their own.
+        self.alone = count == block.threads
+        self.passed = 0
+
+    @property
+    def epoch(self) -> int:
+        """Accesses of two threads are ordered if their epochs differ."""
+        if self.alone:
+            return self.block.epoch
+        return self.block.first_epoch + self.first // 128 * 4096 + self.passed
 
     def activate(self, mask: np.ndarray) -> None:
         self.mask, self.full = mask, bool(mask.all())
@@ -97,7 +107,7 @@ class Threads:
         size = elements * view.itemsize
         active = address if self.full else address[self.mask]
         thread = self.thread if self.full else self.thread[self.mask]
-        view.buffer.note_read(active, size, thread, self.block.epoch)
+        view.buffer.note_read(active, size, thread, self.epoch)
         if view.shared:
             self.block.counters.banks("shared.load", address, size, self.mask)
         return view.gather(address, elements)
@@ -111,7 +121,7 @@ class Threads:
             view.aligned(address, self.mask, alignment)
         size = elements * view.itemsize
         values = self.spread(values)[self.mask]
-        view.buffer.note_write(address[self.mask], size, self.thread[self.mask], self.block.epoch)
+        view.buffer.note_write(address[self.mask], size, self.thread[self.mask], self.epoch)
         if view.shared:
             self.block.counters.banks("shared.store", address, size, self.mask)
         view.scatter(address[self.mask], values)
@@ -122,6 +132,7 @@ class Threads:
         if not self.full:
             raise KernelError("a barrier that some threads do not reach")
         block = self.block
+        self.passed += 1
         before = block.arrive(number, self.count, expected)
         if block.generation[number] == before:
             yield (lambda: block.generation[number] != before), f"barrier {number}"

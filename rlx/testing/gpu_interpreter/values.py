@@ -193,14 +193,9 @@ def _constant(c: Compiler, op: Any) -> Step:
     type_, attr, output = op.results[0].type, op.attributes["value"], c.slot(op.results[0])
     dtype = dtype_of(type_)
     if isinstance(type_, ir.VectorType):
-        dense = ir.DenseElementsAttr(attr)
         shape = (1, *type_.shape)
-        if dense.is_splat:
-            value = np.full(shape, _scalar(dense.get_splat_value()), dtype)
-        else:
-            kind = ir.DenseFPElementsAttr if dtype_is_float(dtype) else ir.DenseIntElementsAttr
-            items = kind(attr)
-            value = np.array([items[i] for i in range(len(items))]).astype(dtype).reshape(shape)
+        values = dense_values(ir.DenseElementsAttr(attr), dtype)
+        value = np.broadcast_to(values, shape) if values.ndim == 0 else values.reshape(shape)
     else:
         value = np.array([_scalar(attr)]).astype(dtype)
 
@@ -208,6 +203,15 @@ def _constant(c: Compiler, op: Any) -> Step:
         threads.env[output] = value
 
     return run
+
+
+def dense_values(dense: ir.DenseElementsAttr, dtype: Any) -> np.ndarray:
+    """Elements in a row, or one without an axis if they are all the same."""
+    if dense.is_splat:
+        return np.array(_scalar(dense.get_splat_value())).astype(dtype)
+    kind = ir.DenseFPElementsAttr if dtype_is_float(dtype) else ir.DenseIntElementsAttr
+    items = kind(dense)
+    return np.array([items[i] for i in range(len(items))]).astype(dtype)
 
 
 def dtype_is_float(dtype: Any) -> bool:
