@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from cuda_programs import check, program
-from harness import random
+from harness import assert_close, random
 
 from rlx.dialects.attention import AttentionOp
 from rlx.dialects.concat import ConcatOp
@@ -35,7 +35,8 @@ def test_matmul(dtype, transpose, dynamic):
 def test_rms_norm(dtype, shape, group):
     weight = random((group or shape[-1],), dtype, 1)
     attrs = {"epsilon": 1e-5, "weight_offset": 1.0} | ({"group": group} if group else {})
-    check(RmsNormOp, random(shape, dtype), weight, **attrs)
+    used = check(RmsNormOp, random(shape, dtype), weight, **attrs)
+    assert used == [f"rlx_rms_norm_{dtype}_0"]
 
 
 @pytest.mark.parametrize("shape", [(4, 128), (2, 3, 33)])
@@ -44,8 +45,23 @@ def test_rms_norm_without_weight(shape, dynamic):
     check(RmsNormOp, random(shape), None, epsilon=1e-6, dynamic=dynamic)
 
 
-def test_rms_norm_of_long_rows():
-    check(RmsNormOp, random((2, 9000)), random((9000,), seed=1), epsilon=1e-6)
+@pytest.mark.parametrize(("size", "kernel"), [(9000, True), (40000, False)])
+def test_rms_norm_of_long_rows(size, kernel):
+    used = check(RmsNormOp, random((2, size)), random((size,), seed=1), epsilon=1e-6)
+    assert (used == ["rlx_rms_norm_f32_0"]) == kernel
+
+
+def test_rms_norm_of_a_part_that_is_not_aligned():
+    text = """
+    func.func @main(%x: tensor<3x70xbf16>) -> tensor<3x64xbf16> {
+      %0 = tensor.extract_slice %x[0, 3] [3, 64] [1, 1] : tensor<3x70xbf16> to tensor<3x64xbf16>
+      %1 = "rlx.rms_norm"(%0) {epsilon = 1.0e-06 : f64} : (tensor<3x64xbf16>) -> tensor<3x64xbf16>
+      return %1 : tensor<3x64xbf16>
+    }"""
+    executable, gpu = program(text)
+    x = random((3, 70), "bf16")
+    assert_close(executable(x), RmsNormOp.reference(x[:, 3:67].astype(np.float64), epsilon=1e-6))
+    assert gpu.launched == ["rlx_rms_norm_bf16_0"]
 
 
 def test_rms_norm_with_a_weight_in_f32():
@@ -85,7 +101,8 @@ def test_rope(dtype, pairing, head_dim, n_rot, positions):
     x = random((2, 5, 3 * head_dim), dtype)
     tables = random((9, n_rot // 2), "f32", 1), random((9, n_rot // 2), "f32", 2)
     where = np.array([[0, 1, 8, 3, 3], [4, 2, 1, 0, 7]]) if positions else None
-    check(RopeOp, x, *tables, where, head_dim=head_dim, n_rot=n_rot, pairing=pairing)
+    used = check(RopeOp, x, *tables, where, head_dim=head_dim, n_rot=n_rot, pairing=pairing)
+    assert used[-1] == f"rlx_rope_{dtype}_0"
 
 
 def test_rope_with_dynamic_sizes_and_wide_tables():
