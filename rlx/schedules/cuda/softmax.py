@@ -116,8 +116,10 @@ class Softmax:
         """How many keys there are, and where the first query stands."""
         if lengths is not None:
             length = code.load_raw(lengths, [self.batch])
-            self.used: Index = arith.index_cast(ir.IndexType.get(), length)
-            self.offset: Index = code.subtract(self.used, self.queries)
+            # A check tells of lengths that cannot be, but only later.
+            used = arith.index_cast(ir.IndexType.get(), length)
+            self.used = code.maximum(code.minimum(used, self.keys), 0)
+            self.offset = code.subtract(self.used, self.queries)
             return
         self.used = self.keys
         self.offset = (
