@@ -21,8 +21,10 @@ _FORMATS = {
 
 def number(dtype: str, value: float) -> bytes:
     """A number as a kernel is passed it."""
-    if dtype == "bf16":  # by truncation: the expression has rounded it
-        return struct.pack("<f", value)[2:]
+    if dtype == "bf16":
+        (bits,) = struct.unpack("<I", struct.pack("<f", value))
+        rounded = bits + 0x7FFF + (bits >> 16 & 1)
+        return struct.pack("<H", rounded >> 16) if value == value else b"\xc0\x7f"
     return struct.pack(_FORMATS[dtype], value)
 
 

@@ -354,9 +354,10 @@ def _filled_with(op: ir.Operation) -> ir.Attribute | None:
     end = list(block.operations)[-1].operation
     value = end.operands[0]
     if isinstance(value.owner, ir.Block):
-        number = list(block.arguments).index(value)
-        if number == len(op.operands) - 1:
+        arguments = list(block.arguments)
+        if value not in arguments[:-1]:
             return None
+        number = arguments.index(value)
         value = op.operands[number]
         if isinstance(value.owner, ir.Block):
             return None
