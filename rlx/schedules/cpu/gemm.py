@@ -7,12 +7,14 @@ afterwards finds it in the cache.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from rlx.dialects.types import is_static
 from rlx.host import arith, ir
 from rlx.schedules.cpu import code
 from rlx.schedules.cpu.code import Index, Kernel, Kernels
 from rlx.schedules.cpu.dots import nanoseconds
+from rlx.schedules.cpu.epilogue import Epilogue, finish_kernel
 from rlx.schedules.cpu.isa import Isa
 from rlx.schedules.cpu.layout import PANEL
 from rlx.schedules.cpu.micro import Tile, micro, panels_type
@@ -25,106 +27,166 @@ class Parameters:
     """Sizes of blocks.
 
     Attributes:
-        rows: heights of tiles, largest first and without gaps. Rows are split into tiles of nearly
-            equal height; what is lower than the lowest tile is computed as if it were as high.
+        rows: heights of tiles, largest first, multiples of the lowest. All tiles are as high as
+            possible but for the last one, which is the lowest that holds the rows that are left.
         panels: widths of tiles in panels, likewise.
         unroll: steps of the inner dimension per iteration.
         block_rows, block_panels, inner: a block of the result is at most block_rows x block_panels
-            * PANEL, and computed from at most ``inner`` steps of the inner dimension at a time;
-            that is a multiple of ``unroll``.
+            * PANEL, and computed from at most ``inner`` steps of the inner dimension at a time.
+            They are multiples of the largest tile and of ``unroll``.
     """
 
     rows: tuple[int, ...]
     panels: tuple[int, ...]
-    unroll: int = 4
+    unroll: int = 2
     block_rows: int = 126
     block_panels: int = 32
     inner: int = 512
 
+    @property
+    def tiles(self) -> str:
+        """The heights and widths of tiles, as a part of a name."""
+        return "_".join(map(str, self.rows)) + "x" + "_".join(map(str, self.panels))
+
 
 _PARAMETERS = {
-    "avx512": Parameters(rows=(6, 5, 4), panels=(4, 3)),
-    "avx2": Parameters(rows=(6, 5, 4), panels=(1,)),
+    "avx512": Parameters(rows=(6, 4, 2), panels=(4, 2)),
+    "avx2": Parameters(rows=(6, 4, 2), panels=(1,)),
 }
+_MANY_PANELS = 64  # from here on, the last tile is as wide as the others
 
 
-def parameters(isa: Isa) -> Parameters:
-    return _PARAMETERS[isa.name]
+def parameters(isa: Isa, rows: int = code.DYNAMIC, columns: int = code.DYNAMIC) -> Parameters:
+    """Those of an instruction set, with the tiles that so many rows and columns need."""
+    p = _PARAMETERS[isa.name]
+    if is_static(columns):
+        count = -(-columns // PANEL)
+        p = replace(p, panels=_needed(count, p.panels[:1] if count >= _MANY_PANELS else p.panels))
+    return replace(p, rows=_needed(rows, p.rows)) if is_static(rows) else p
 
 
-def kernel(kernels: Kernels, input: ir.Type, weight: ir.Type, isa: Isa) -> Kernel:
+def _needed(count: int, tiles: tuple[int, ...]) -> tuple[int, ...]:
+    """Which of ``tiles``, largest first, so many rows or panels are split into."""
+    most = tiles[0]
+    last = {tile for tile in tiles if tile >= (count % most or most)}
+    return tuple(sorted({min(last)} | ({most} if count > most else set()), reverse=True))
+
+
+def kernel(
+    kernels: Kernels,
+    input: ir.Type,
+    weight: ir.Type,
+    isa: Isa,
+    epilogue: Epilogue | None = None,
+    rows: int = code.DYNAMIC,
+    columns: int = code.DYNAMIC,
+) -> Kernel:
     """input [M, K], weight in panels, f32 result [M, N], which is overwritten.
+
+    With an epilogue, its buffers take the place of the result.
 
     Args:
         kernels: where the kernel goes.
         input, weight: their element types.
         isa: what the kernel is made of.
+        epilogue: what is done to each block of the product.
+        rows, columns: the size of the result, where it is known.
     """
-    p = parameters(isa)
-    types = [code.matrix(input), panels_type(weight), code.matrix(code.f32())]
-    name = f"rlx_matmul_{input}_{weight}_{isa.name}"
-    run = _part_kernel(kernels, name, types, isa, p)
+    p = parameters(isa, rows, columns)
+    f32 = code.f32()
+    outputs = [code.matrix(f32)] if epilogue is None else epilogue.types()
+    types = [code.matrix(input), panels_type(weight), *outputs]
+    name = f"rlx_matmul_{input}_{weight}_{isa.name}_{p.tiles}"
+    if epilogue is not None:
+        name = epilogue.name(kernels, name)
+    run = _part_kernel(kernels, name, types, isa, p, epilogue)
 
-    def some_rows(_: ir.Value, low: ir.Value, high: ir.Value, a: ir.Value, *rest: ir.Value) -> None:
-        panels, c = rest
-        inner, columns, count = code.dim(a, 1), code.dim(c, 1), code.subtract(high, low)
-        a, c = code.part(a, [low, 0], [count, inner]), code.part(c, [low, 0], [count, columns])
-        run(a, panels, c, 0, code.ceil_div(columns, PANEL))
+    def some_rows(_: ir.Value, low: ir.Value, high: ir.Value, *buffers: ir.Value) -> None:
+        rows = code.dim(buffers[0], 0)
+        low, end = (code.multiply(at, p.rows[0]) for at in (low, high))
+        panels = code.ceil_div(code.dim(buffers[-1], 1), PANEL)
+        run(*buffers, low, code.minimum(end, rows), 0, panels)
 
-    def some_columns(_: ir.Value, low: ir.Value, high: ir.Value, *arguments: ir.Value) -> None:
-        run(*arguments, low, high)
+    def some_columns(_: ir.Value, low: ir.Value, high: ir.Value, *buffers: ir.Value) -> None:
+        panels = code.ceil_div(code.dim(buffers[-1], 1), PANEL)
+        low, end = (code.multiply(at, p.panels[0]) for at in (low, high))
+        run(*buffers, 0, code.dim(buffers[0], 0), low, code.minimum(end, panels))
 
     by_rows = kernels.parallel(f"{name}_rows", types, some_rows)
     by_columns = kernels.parallel(f"{name}_columns", types, some_columns)
 
-    def body(a: ir.Value, panels: ir.Value, c: ir.Value) -> None:
-        rows, inner, columns = code.dim(a, 0), code.dim(a, 1), code.dim(c, 1)
+    def body(*buffers: ir.Value) -> None:
+        rows, inner = code.dim(buffers[0], 0), code.dim(buffers[0], 1)
+        columns = code.dim(buffers[-1], 1)
         count = code.ceil_div(columns, PANEL)
-        time = nanoseconds(rows, columns, inner)
-        parts = kernels.parts(count, time)
+        pieces = 1 if epilogue is None else len(epilogue.offsets)
+        time = nanoseconds(rows, code.multiply(columns, pieces), inner)
+        groups, tiles = code.ceil_div(count, p.panels[0]), code.ceil_div(rows, p.rows[0])
+        parts = kernels.parts(groups, time)
         if isinstance(parts, int):
-            run(a, panels, c, 0, count)
+            run(*buffers, 0, rows, 0, count)
             return
         # A part of the rows needs all of the weight, a part of the columns all of the rows. Reading
         # the weight is hidden where there are rows enough.
         enough = code.less(code.multiply(parts, p.block_rows // 2), rows)
         code.if_(
             enough,
-            lambda: by_rows(parts, rows, a, panels, c),
-            lambda: by_columns(parts, count, a, panels, c),
+            lambda: by_rows(parts, tiles, *buffers),
+            lambda: by_columns(parts, groups, *buffers),
         )
 
     return kernels.define(name, types, body)
 
 
 def _part_kernel(
-    kernels: Kernels, name: str, types: list[ir.MemRefType], isa: Isa, p: Parameters
+    kernels: Kernels,
+    name: str,
+    types: list[ir.MemRefType],
+    isa: Isa,
+    p: Parameters,
+    epilogue: Epilogue | None,
 ) -> Kernel:
-    """All rows times the panels from one to before another."""
+    """Some rows and panels of the result: those from one to before another."""
     index = ir.IndexType.get()
     pack = _pack_rows_kernel(kernels, types[0].element_type, isa, p)
     block = _block_kernel(kernels, types[1].element_type, isa, p)
 
-    def body(a: ir.Value, panels: ir.Value, c: ir.Value, first: ir.Value, end: ir.Value) -> None:
-        rows, inner, columns = code.dim(a, 0), code.dim(a, 1), code.dim(c, 1)
+    finish = None if epilogue is None else finish_kernel(kernels, epilogue, isa)
+    offsets = (0,) if epilogue is None else epilogue.offsets
+
+    def body(*arguments: ir.Value) -> None:
+        a, panels, *outputs, low, high, first, end = arguments
+        inner, columns = code.dim(a, 1), code.dim(outputs[-1], 1)
         blocks, depth = _depth(inner, p)
         packed = code.alloc([blocks, p.block_rows, p.inner], code.f32())
+        scratch = []
+        if finish is not None:
+            shape = [p.block_rows, p.block_panels * PANEL]
+            scratch = [code.alloc(shape, code.f32()) for _ in offsets]
 
-        def row_block(i: ir.Value, height: ir.Value) -> None:
+        def row_block(at_row: ir.Value, height: ir.Value) -> None:
+            i = code.add(low, at_row)
             pack(a, packed, i, height, depth)
 
             def column_block(at: ir.Value, count: ir.Value) -> None:
                 panel = code.add(first, at)
                 j = code.multiply(panel, PANEL)
                 width = code.minimum(code.subtract(columns, j), code.multiply(count, PANEL))
-                into = code.part(c, [i, j], [height, width])
-                block(packed, panels, panel, count, depth, into)
+                if finish is None:
+                    into = [code.part(outputs[0], [i, j], [height, width])]
+                else:
+                    into = [code.part(piece, [0, 0], [height, width]) for piece in scratch]
+                for offset, piece in zip(offsets, into, strict=True):
+                    at_panel = code.add(panel, offset // PANEL)
+                    block(packed, panels, at_panel, count, depth, piece)
+                if finish is not None:
+                    finish(*into, *outputs, i, j)
 
-            _split(code.subtract(end, first), p.block_panels)(column_block)
+            _split(code.subtract(end, first), p.block_panels, p.panels[0], column_block)
 
-        _split(rows, p.block_rows)(row_block)
+        _split(code.subtract(high, low), p.block_rows, p.rows[0], row_block)
 
-    return kernels.define(f"{name}_part", [*types, index, index], body)
+    return kernels.define(f"{name}_part", [*types, *[index] * 4], body)
 
 
 def _depth(inner: Index, p: Parameters) -> tuple[Index, Index]:
@@ -153,7 +215,7 @@ def _pack_rows_kernel(kernels: Kernels, element: ir.Type, isa: Isa, p: Parameter
         last = code.subtract(code.add(row, height), 1)
 
         def one(i: ir.Value) -> None:
-            # No tile is lower than the lowest: the last row stands in for what is missing.
+            # Tiles may be higher than what is left: the last row stands in for what is missing.
             at = code.minimum(code.add(row, i), last)
 
             def part(number: ir.Value) -> None:
@@ -167,12 +229,10 @@ def _pack_rows_kernel(kernels: Kernels, element: ir.Type, isa: Isa, p: Parameter
 
             code.loop(0, arith.ceildivui(inner, depth), 1, part)
 
-        least = p.rows[-1]
-        missing = code.minimum(code.add(height, least - 1), 2 * least)
-        code.loop(0, code.maximum(height, missing), 1, one)
+        code.loop(0, code.round_up(height, p.rows[-1]), 1, one)
 
     return kernels.define(
-        f"rlx_matmul_{element}_{isa.name}_pack_rows",
+        f"rlx_matmul_{element}_{isa.name}_pack_rows_{p.rows[-1]}",
         [code.matrix(element), _rows_type(p), index, index, index],
         body,
     )
@@ -204,14 +264,15 @@ def _block_kernel(kernels: Kernels, element: ir.Type, isa: Isa, p: Parameters) -
         scratch = None
         if element != f32:
             scratch = code.alloca([p.panels[0], p.inner, PANEL], f32)
-        tiles, groups = _split(code.dim(result, 0), p.rows[0]), _split(count, p.panels[0])
+        height = code.dim(result, 0)
 
         def inner_block(number: ir.Value) -> None:
             k = code.multiply(number, depth)
             steps = code.minimum(code.subtract(inner, k), depth)
             first = code.less(number, 1)
 
-            def group(at: ir.Value, width: ir.Value) -> None:
+            def group(at: ir.Value) -> None:
+                width = code.minimum(code.subtract(count, at), p.panels[0])
                 source, start, step = panels, code.add(panel, at), k
                 if scratch is not None:
                     _widen(isa, panels, scratch, start, width, k, steps)
@@ -219,7 +280,8 @@ def _block_kernel(kernels: Kernels, element: ir.Type, isa: Isa, p: Parameters) -
                 to = code.multiply(at, PANEL)
                 following = _following(panel, at, width, count, k, depth)
 
-                def tile(row: ir.Value, high: ir.Value) -> None:
+                def tile(row: ir.Value) -> None:
+                    high = code.minimum(code.subtract(height, row), p.rows[0])
                     ahead = _share(p, row, following)
 
                     def run(tile: Tile) -> None:
@@ -232,14 +294,14 @@ def _block_kernel(kernels: Kernels, element: ir.Type, isa: Isa, p: Parameters) -
                         lambda r: _choose(width, p.panels, lambda n: run(Tile(r, n))),
                     )
 
-                tiles(tile)
+                code.loop(0, height, p.rows[0], tile)
 
-            groups(group)
+            code.loop(0, count, p.panels[0], group)
 
         code.loop(0, code.dim(rows, 0), 1, inner_block)
 
     return kernels.define(
-        f"rlx_matmul_{element}_{isa.name}_block",
+        f"rlx_matmul_{element}_{isa.name}_{p.tiles}_block",
         [_rows_type(p), panels_type(element), index, index, index, code.matrix(f32)],
         body,
     )
@@ -261,24 +323,26 @@ def _share(p: Parameters, row: ir.Value, following: tuple[Index, Index]) -> tupl
     return code.add(following[0], arith.remui(turn, most)), code.add(following[1], far)
 
 
-def _split(count: ir.Value, most: int) -> Callable[[Callable[[ir.Value, ir.Value], None]], None]:
-    """A loop over parts of ``count``, of nearly equal sizes of at most ``most``.
+def _split(
+    count: ir.Value, most: int, unit: int, body: Callable[[ir.Value, ir.Value], None]
+) -> None:
+    """Calls ``body`` with the start and the size of parts of ``count`` of at most ``most``.
 
-    What it calls takes the start of a part and its size.
+    They have nearly equal sizes, and all but the last are multiples of ``unit``.
     """
-    parts = code.ceil_div(count, most)
+    units = code.ceil_div(count, unit)
+    parts = code.ceil_div(units, most // unit)
     least = code.maximum(parts, 1)
-    size, larger = arith.divui(count, least), arith.remui(count, least)
+    size, larger = arith.divui(units, least), arith.remui(units, least)
 
-    def run(body: Callable[[ir.Value, ir.Value], None]) -> None:
-        def one(n: ir.Value) -> None:
-            start = code.add(code.multiply(n, size), code.minimum(n, larger))
-            more = arith.index_castui(ir.IndexType.get(), code.less(n, larger))
-            body(start, code.add(size, more))
+    def one(n: ir.Value) -> None:
+        start = code.add(code.multiply(n, size), code.minimum(n, larger))
+        more = arith.index_castui(ir.IndexType.get(), code.less(n, larger))
+        start = code.multiply(start, unit)
+        wanted = code.multiply(code.add(size, more), unit)
+        body(start, code.minimum(wanted, code.subtract(count, start)))
 
-        code.loop(0, parts, 1, one)
-
-    return run
+    code.loop(0, parts, 1, one)
 
 
 def _choose(value: ir.Value, choices: tuple[int, ...], body: Callable[[int], None]) -> None:
@@ -287,7 +351,7 @@ def _choose(value: ir.Value, choices: tuple[int, ...], body: Callable[[int], Non
         body(choices[0])
         return
     code.if_(
-        code.at_most(choices[0], value),
+        code.less(choices[1], value),
         lambda: body(choices[0]),
         lambda: _choose(value, choices[1:], body),
     )

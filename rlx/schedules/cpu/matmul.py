@@ -8,6 +8,8 @@ All sizes are taken from the buffers at run time, so that one kernel serves ever
 with the same storage type and orientation of the weight.
 """
 
+from collections.abc import Sequence
+
 from rlx.dialects import emit
 from rlx.dialects.base import RlxOp
 from rlx.dialects.matmul import MatmulOp
@@ -15,6 +17,7 @@ from rlx.dialects.types import is_static
 from rlx.host import arith, ir, tensor
 from rlx.schedules.cpu import code, few_rows, gemm
 from rlx.schedules.cpu.code import Kernel, Kernels
+from rlx.schedules.cpu.epilogue import Epilogue, find, finish_all, rounding
 from rlx.schedules.cpu.isa import Isa
 from rlx.schedules.cpu.layout import PANEL, Layout, packed
 from rlx.schedules.cpu.micro import panels_type
@@ -85,39 +88,108 @@ def layout(op: MatmulOp, isa: Isa) -> Layout:
     return Layout()
 
 
-def build(op: MatmulOp, kernels: Kernels, isa: Isa) -> ir.Value:
-    """Emits buffers and the call for an op that :func:`prepare` made; returns the result."""
+def build(op: MatmulOp, kernels: Kernels, isa: Isa) -> ir.Value | None:
+    """Emits buffers and the call for an op that :func:`prepare` made; returns the result.
+
+    Returns None where it has put what the only reader of the result computes in its place.
+    """
+    element = op.input.type.element_type
+    found = find(op.results[0])
+    if found is None:
+        epilogue = None if isinstance(element, ir.F32Type) else rounding(element)
+        return _emit(op, kernels, isa, op.results[0].type.shape[1], epilogue, [])
+    with ir.InsertionPoint(found.consumer), found.consumer.location:
+        found.replace(_emit(op, kernels, isa, found.width, found.epilogue, found.matrices()))
+    return None
+
+
+def _emit(
+    op: MatmulOp,
+    kernels: Kernels,
+    isa: Isa,
+    columns: int,
+    epilogue: Epilogue | None,
+    operands: Sequence[ir.Value],
+) -> ir.Value:
+    """The product, with ``columns`` columns after the epilogue, which reads ``operands``."""
     input, weight = op.input, op.weight
     element = input.type.element_type
-    columns = op.results[0].type.shape[1]
-    shape = [emit.dim(input, 0), columns]
-    result = code.alloc(shape, code.f32())
-    panels = packed(weight)
+    result = code.alloc(
+        [emit.dim(input, 0), columns], code.f32() if epilogue is None else epilogue.result
+    )
+    rows, panels = code.to_buffer(input), packed(weight)
     if panels is None:
         run = _matmul(kernels, element, op.transpose_weight, isa)
+        if epilogue is not None:
+            types = [code.matrix(element)] * 2
+            name = f"{'nk' if op.transpose_weight else 'kn'}_{element}"
+            run = _finished(kernels, run, name, types, isa, epilogue)
         source = code.to_buffer(weight)
     else:
-        run = _with_panels(kernels, element, input.type.shape[0], isa)
+        shape = (input.type.shape[0], columns)
+        run = _with_panels(kernels, element, shape, isa, epilogue)
         source = code.to_buffer(panels[0])
-    run(code.to_buffer(input), source, result)
-    return emit.convert_tensor(code.to_tensor(result), element)
+    run(rows, source, *map(code.to_buffer, operands), result)
+    return code.to_tensor(result)
 
 
-def _with_panels(kernels: Kernels, element: ir.Type, rows: int, isa: Isa) -> Kernel:
-    """input [M, K], weight in panels, f32 result [M, N]; ``rows`` is M if that is known."""
+def _finished(
+    kernels: Kernels,
+    run: Kernel,
+    name: str,
+    types: Sequence[ir.Type],
+    isa: Isa,
+    epilogue: Epilogue,
+) -> Kernel:
+    """``run``, which multiplies into an f32 matrix, and the epilogue of all of that."""
+    finish = finish_all(kernels, epilogue, isa)
+
+    def body(a: ir.Value, b: ir.Value, *buffers: ir.Value) -> None:
+        columns = code.add(code.dim(buffers[-1], 1), max(epilogue.offsets))
+        product = code.alloc([code.dim(a, 0), columns], code.f32())
+        run(a, b, product)
+        finish(product, *buffers)
+
+    name = epilogue.name(kernels, f"rlx_matmul_{name}_{isa.name}_finished")
+    return kernels.define(name, [*types, *epilogue.types()], body)
+
+
+def _with_panels(
+    kernels: Kernels,
+    element: ir.Type,
+    shape: tuple[int, int],
+    isa: Isa,
+    epilogue: Epilogue | None,
+) -> Kernel:
+    """input [M, K], weight in panels, f32 result [M, N] of type ``shape``.
+
+    With an epilogue, its buffers take the place of the result.
+    """
     most = few_rows.most_panels(isa)
-    if is_static(rows):
-        kernel = few_rows.panels_kernel if rows <= most else gemm.kernel
-        return kernel(kernels, element, element, isa)
-    many = gemm.kernel(kernels, element, element, isa)
-    few = few_rows.panels_kernel(kernels, element, element, isa)
+    types = [code.matrix(element), panels_type(element)]
 
-    def body(a: ir.Value, b: ir.Value, c: ir.Value) -> None:
-        is_many = code.less(most, code.dim(a, 0))
-        code.if_(is_many, lambda: many(a, b, c), lambda: few(a, b, c))
+    def many() -> Kernel:
+        return gemm.kernel(kernels, element, element, isa, epilogue, *shape)
 
-    types = [code.matrix(element), panels_type(element), code.matrix(code.f32())]
-    return kernels.define(f"rlx_matmul_panels_{element}_{isa.name}", types, body)
+    def few() -> Kernel:
+        run = few_rows.panels_kernel(kernels, element, element, isa)
+        if epilogue is None:
+            return run
+        return _finished(kernels, run, f"few_{element}", types, isa, epilogue)
+
+    if is_static(shape[0]):
+        return few() if shape[0] <= most else many()
+    kernel_of_many, kernel_of_few = many(), few()
+
+    def body(*buffers: ir.Value) -> None:
+        is_many = code.less(most, code.dim(buffers[0], 0))
+        code.if_(is_many, lambda: kernel_of_many(*buffers), lambda: kernel_of_few(*buffers))
+
+    tiles = gemm.parameters(isa, *shape).tiles
+    name = f"rlx_matmul_panels_{element}_{isa.name}_{tiles}"
+    if epilogue is None:
+        return kernels.define(name, [*types, code.matrix(code.f32())], body)
+    return kernels.define(epilogue.name(kernels, name), [*types, *epilogue.types()], body)
 
 
 def _matmul(kernels: Kernels, element: ir.Type, transposed: bool, isa: Isa) -> Kernel:

@@ -106,15 +106,12 @@ def _micro(
 
     places = [[to_rows[i], to_columns[v]] for i, v in cells]
 
-    def finish(add: bool) -> None:
-        values = list(sums)
-        if add:
-            # All are read before any is written: rows may stand in for others.
-            values = [
-                arith.addf(value, code.load(result, at, isa.lanes, left[v]))
-                for (_, v), at, value in zip(cells, places, sums, strict=True)
-            ]
-        for (_, v), at, value in zip(cells, places, values, strict=True):
-            code.store(value, result, at, left[v])
-
-    code.if_(first, lambda: finish(False), lambda: finish(True))
+    # Nothing is loaded where the result is overwritten. All is read before any is written, since
+    # rows may stand in for others.
+    there = [arith.select(first, code.index(0), code.index(count)) for count in left]
+    values = [
+        arith.addf(value, code.load(result, at, isa.lanes, there[v]))
+        for (_, v), at, value in zip(cells, places, sums, strict=True)
+    ]
+    for (_, v), at, value in zip(cells, places, values, strict=True):
+        code.store(value, result, at, left[v])

@@ -101,9 +101,8 @@ class EmitKernels(Pass):
             raise PassFailure(op, f"expected a number of threads, but found {self.threads}")
         kernels = Kernels(op, self.threads)
         # Attention takes over ropes that feed it.
-        for target in sorted(walk(op), key=lambda target: isinstance(target, RopeOp)):
-            if not isinstance(target, RlxOp) or KERNEL not in target.attributes:
-                continue
+        marked = [t for t in walk(op) if isinstance(t, RlxOp) and KERNEL in t.attributes]
+        for target in sorted(marked, key=lambda target: isinstance(target, RopeOp)):
             if isinstance(target, RopeOp) and not list(target.results[0].uses):
                 target.operation.erase()
                 continue
@@ -113,5 +112,6 @@ class EmitKernels(Pass):
                 raise PassFailure(target, f"there is no kernel '{name}' for this op")
             with ir.InsertionPoint(target), target.location:
                 value = own.build(target, kernels, ISAS[name])
-            target.results[0].replace_all_uses_with(value)
+            if value is not None:  # else it has put something in place of what reads the result
+                target.results[0].replace_all_uses_with(value)
             target.operation.erase()

@@ -5,8 +5,8 @@
 
 //     CHECK: func.func private @rlx_matmul_kn_f32_avx2(%arg0: memref<?x?xf32, strided<[?, 1], offset: ?>>
 // CHECK-DAG: func.func private @rlx_matmul_nk_f32_avx2(
-// CHECK-DAG: func.func private @rlx_matmul_avx2_micro(
-// CHECK-NOT: func.func private @rlx_matmul_avx2_micro(
+// CHECK-DAG: func.func private @rlx_matmul_avx2_6x1(
+// CHECK-NOT: func.func private @rlx_matmul_avx2_6x1(
 
 // CHECK-LABEL: func.func @main
 //       CHECK: %[[OUT:.*]] = memref.alloc() {alignment = 64 : i64} : memref<7x96xf32>
@@ -21,20 +21,4 @@ func.func @main(%x: tensor<7x64xf32>, %w: tensor<96x64xf32>, %v: tensor<48x96xf3
   %1 = "rlx.matmul"(%0, %v) {transpose_weight = true} : (tensor<7x96xf32>, tensor<48x96xf32>) -> tensor<7x48xf32>
   %2 = "rlx.matmul"(%1, %u) : (tensor<7x48xf32>, tensor<48x32xf32>) -> tensor<7x32xf32>
   return %2 : tensor<7x32xf32>
-}
-
-// Attention of prompts and of decoding, the same kernel.
-
-// CHECK-LABEL: func.func @attention
-//       CHECK: call @rlx_attention_0(
-//       CHECK: call @rlx_attention_0(
-//       CHECK: call @rlx_attention_1(
-func.func @attention(%q: tensor<2x30x64xf32>, %p: tensor<2x1x64xf32>, %k: tensor<2x?x32xf32>) -> (tensor<2x30x64xf32>, tensor<2x1x64xf32>, tensor<2x1x64xf32>) {
-  %0 = "rlx.attention"(%q, %k, %k) {num_heads = 2 : i64, num_kv_heads = 1 : i64, head_dim = 32 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>}
-    : (tensor<2x30x64xf32>, tensor<2x?x32xf32>, tensor<2x?x32xf32>) -> tensor<2x30x64xf32>
-  %1 = "rlx.attention"(%p, %k, %k) {num_heads = 2 : i64, num_kv_heads = 1 : i64, head_dim = 32 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>}
-    : (tensor<2x1x64xf32>, tensor<2x?x32xf32>, tensor<2x?x32xf32>) -> tensor<2x1x64xf32>
-  %2 = "rlx.attention"(%p, %k, %k) {num_heads = 2 : i64, num_kv_heads = 1 : i64, head_dim = 32 : i64, left_window = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>}
-    : (tensor<2x1x64xf32>, tensor<2x?x32xf32>, tensor<2x?x32xf32>) -> tensor<2x1x64xf32>
-  return %0, %1, %2 : tensor<2x30x64xf32>, tensor<2x1x64xf32>, tensor<2x1x64xf32>
 }
