@@ -5,7 +5,8 @@ first, then blocks of 32 rows look at up to 512 keys at a time. What no row of a
 computed, in steps of 32 keys; what only some rows see is hidden from the others, in steps of 16.
 Scores and sums are in f32, weights are rounded to bf16.
 
-Where one block holds all rows of a head, keys and values are copied as they are read.
+Where one block holds all rows of a head, keys and values are copied as they are read. For half as
+many rows as that, or fewer, see `amx_decode`.
 """
 
 import math
@@ -16,6 +17,7 @@ from rlx.dialects.attention import AttentionOp
 from rlx.host import arith, ir
 from rlx.schedules.cpu import amx, attention, bf16, code
 from rlx.schedules.cpu import amx_attention_steps as steps
+from rlx.schedules.cpu import amx_decode as decode
 from rlx.schedules.cpu.amx import DEPTH, SIDE
 from rlx.schedules.cpu.amx_attention_steps import KEYS, ROWS, Shapes
 from rlx.schedules.cpu.attention.kernel import Attention
@@ -65,9 +67,9 @@ class _Attention(Attention):
         super().__init__(a, kernels)
         self.s = Shapes(a)
 
-    def define(self, build: Any, types: list[ir.Type]) -> Kernel:
+    def define(self, build: Any, types: list[ir.Type], what: str = "amx") -> Kernel:
         """A kernel for a step."""
-        name = self.kernels.name(f"rlx_attention_amx_{build.__name__}", self.a.key)
+        name = self.kernels.name(f"rlx_attention_{what}_{build.__name__}", self.a.key)
         return self.kernels.define(name, types, lambda *given: build(self.s, *given))
 
     def parallel(self, what: str, types: list[ir.Type], build: Any) -> Kernel:
@@ -109,7 +111,18 @@ class _Attention(Attention):
         def one() -> None:
             single(self.kernels.parts(heads, nanoseconds), heads, *buffers)
 
-        code.if_(code.at_most(rows, ROWS), one, several)
+        def few() -> None:
+            # Memory sets the pace: about 20 bytes in a nanosecond.
+            moved = code.multiply(code.multiply(heads, keys), width)
+            decode.Decode(self).emit(heads, arith.divui(moved, code.index(10)), list(buffers))
+
+        def not_many() -> None:
+            if decode.suits(a):
+                code.if_(code.at_most(rows, SIDE), few, one)
+            else:
+                one()
+
+        code.if_(code.at_most(rows, ROWS), not_many, several)
 
     def copiers(self) -> Any:
         """Copies keys and values from ``start`` to ``end`` of a head to tiles, from 32 x ``to``."""

@@ -450,7 +450,7 @@ def adjust(
             value = code.load(scores, at, SIDE)
             visible = code.between(begin, end, SIDE)
             if not is_plain(a):
-                value = _bounded(a, value)
+                value = bounded(a, value)
             if mask is not None:
                 added = load_mask(a, mask, [batch, head, query, first], keys)
                 seen = arith.cmpf(arith.CmpFPredicate.UNE, added, lowest)
@@ -467,7 +467,7 @@ def adjust(
     code.loop(0, height, 1, one)
 
 
-def _bounded(a: Problem, value: ir.Value) -> ir.Value:
+def bounded(a: Problem, value: ir.Value) -> ir.Value:
     """Scores as powers of two."""
     if not a.softcap:
         return arith.mulf(value, code.splat(a.scale * _LOG2E, SIDE))
@@ -516,7 +516,8 @@ def softmax(
         base = arith.negf(arith.mulf(base, scale))
         first = arith.cmpf(arith.CmpFPredicate.OEQ, before, code.scalar(-math.inf))
         change = bf16.exp2(code.fma(code.broadcast(before, SIDE), scale, base))
-        change = arith.select(first, code.splat(1.0, SIDE), change)
+        same = arith.ori(first, arith.cmpf(arith.CmpFPredicate.OEQ, now, before))
+        change = arith.select(same, code.splat(1.0, SIDE), change)
         change_here = code.first_of(change)
         code.store_scalar(change_here, factors, [i])
         total = arith.mulf(code.load(totals, [i, 0], SIDE), change)
@@ -529,7 +530,6 @@ def softmax(
 
         parts = code.loop(0, count, 2, weigh, [total, code.splat(0.0, SIDE)])
         code.store(arith.addf(*parts), totals, [i, 0])
-        same = arith.cmpf(arith.CmpFPredicate.OEQ, change_here, one)
         return [arith.select(same, least, code.scalar(0.0))]
 
     (least,) = code.loop(0, height, 1, row, [one])
