@@ -240,6 +240,9 @@ CASES = {
     "seven": (1, 7, 7, heads(1, 1, 16, causal=True)),
     "two blocks of keys": (1, 40, 700, heads(2, 2, 128)),
     "decode": (2, 1, 600, heads(8, 1, 64, causal=True)),
+    "decode, odd": (1, 3, 77, heads(5, 1, 96, 48, causal=True, softcap=2.0)),
+    "decode, window": (1, 1, 1300, heads(3, 1, 32, 200, causal=True, left_window=700)),
+    "decode, one key": (2, 1, 1, heads(2, 2, 64, causal=True)),
     "many causal": (1, 600, 1000, heads(1, 1, 32, causal=True)),
     "window of a key": (1, 70, 70, heads(2, 1, 48, causal=True, left_window=0)),
     "window": (1, 300, 300, heads(2, 1, 64, causal=True, left_window=100)),
@@ -289,3 +292,15 @@ class TestAttention:
         assert both.any()
         assert_close(result[both], expected[both])
         assert (result[~both & ~np.isnan(expected)] == expected[~both & ~np.isnan(expected)]).all()
+
+    @pytest.mark.parametrize("queries", [1, 20, 40])
+    def test_values_without_weight_do_not_matter(self, queries):
+        attrs = heads(2, 1, 64)
+        q, k, v = qkv(1, queries, 600, **attrs)
+        q[...] = 1
+        # Scores so small that their weight is zero.
+        k[0, 5], v[0, 5, 7] = -2000, np.inf
+        k[0, 530], v[0, 530] = -2000, np.nan
+        result, expected = attention(q, k, v, **attrs)
+        assert np.isfinite(expected).all()
+        assert_close(result, expected)
