@@ -7,8 +7,6 @@ from harness import random
 
 from rlx.dialects.matmul import MatmulOp
 
-NAMES = {"f16": "rlx_matmul", "bf16": "rlx_matmul"}
-
 
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize(
@@ -49,3 +47,22 @@ def test_empty(shape):
 def test_f32_is_not_rounded():
     a, b = random((9, 33), "f32", 1), random((33, 10), "f32", 2)
     check(MatmulOp, a, b, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize(
+    ("rows", "columns", "inner", "dtype"),
+    [(130, 264, 72, "bf16"), (70, 40, 328, "f16"), (65, 128, 8, "bf16")],
+)
+def test_hopper(rows, columns, inner, dtype, transposed):
+    a = random((1, rows, inner), dtype, 1)
+    b = random((columns, inner) if transposed else (inner, columns), dtype, 2)
+    run_as = {"kernel": "rlx_matmul_wgmma", "arch": "sm_90a", "dynamic": {(0, 1)}}
+    check(MatmulOp, a, b, transpose_weight=transposed, **run_as)
+
+
+@pytest.mark.parametrize("sizes", [(8, 64, 64), (70, 60, 64), (70, 64, 60)])
+def test_hopper_leaves_the_rest_to_the_portable_kernel(sizes):
+    rows, columns, inner = sizes
+    a, b = random((rows, inner), "bf16", 1), random((inner, columns), "bf16", 2)
+    check(MatmulOp, a, b, kernel="rlx_matmul_kn", arch="sm_90a")

@@ -11,7 +11,7 @@ import pytest
 
 from rlx.host import ir
 from rlx.pipeline import run_pipeline
-from rlx.schedules.cuda import attention, attention_wgmma, matmul
+from rlx.schedules.cuda import attention, attention_wgmma, matmul, matmul_wgmma
 from rlx.schedules.cuda.arch import ARCHS
 from rlx.schedules.cuda.kernels import Kernels
 from rlx.targets import cuda_tools, nvptx
@@ -121,6 +121,20 @@ def test_attention_on_hopper(tmp_path):
         assert counts[kernel]["HGMMA"] >= 12
         assert counts[kernel]["UTMALDG.4D"] >= 3
         assert counts[kernel]["USETMAXREG"] == 2
+
+
+def test_matmul_on_hopper(tmp_path):
+    def emit(kernels):
+        for transposed in (False, True):
+            p = matmul_wgmma.parameters(4096)
+            matmul_wgmma.emit_kernel(kernels, ir.BF16Type.get(), transposed, p)
+
+    made = assemble(emit, "sm_90a")
+    assert len(made.kernels) == 2
+    counts = instructions(made, tmp_path)
+    for kernel in counts or ():
+        assert counts[kernel]["HGMMA"] == 4
+        assert counts[kernel]["UTMALDG.2D"] >= 2
 
 
 def test_decoding(tmp_path):

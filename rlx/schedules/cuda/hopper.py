@@ -36,11 +36,11 @@ def set_registers(count: int, more: bool) -> None:
     nvvm.setmaxregister(count, ir.Attribute.parse(f"#nvvm<action {action}>"))
 
 
-def sync_group(number: Index) -> None:
-    """A barrier of one warp group; 1 and up, 0 is that of the block."""
+def sync_group(number: Index, threads: int = GROUP) -> None:
+    """A barrier of one or several warp groups; 1 and up, 0 is that of the block."""
     i32 = ir.IntegerType.get_signless(32)
     which = arith.index_cast(i32, code.index(number))
-    nvvm.barrier(barrier_id=which, number_of_threads=code.i32(GROUP))
+    nvvm.barrier(barrier_id=which, number_of_threads=code.i32(threads))
 
 
 # -- barriers in memory ----------------------------------------------------------------------------

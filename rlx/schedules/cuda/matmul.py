@@ -21,7 +21,7 @@ from rlx.schedules.cuda.arch import Arch
 from rlx.schedules.cuda.code import Index, Lane, Memory, Tile
 from rlx.schedules.cuda.kernels import Kernels, Launch
 
-__all__ = ["Parameters", "build", "emit_kernel", "parameters", "prepare", "refusal"]
+__all__ = ["Parameters", "build", "emit_kernel", "parameters", "place", "prepare", "refusal"]
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,22 @@ def emit_kernel(kernels: Kernels, element: ir.Type, transposed: bool, p: Paramet
     )
 
 
+def place(rows: Index, columns: Index, height: int, width: int, group: int) -> tuple[Index, Index]:
+    """First row and column of the block's tile.
+
+    Tiles come in groups of ``group`` rows of them, column by column: blocks that run at the same
+    time share operands in the cache.
+    """
+    number = code.block("x")
+    down, across = code.ceil_div(rows, height), code.ceil_div(columns, width)
+    size = code.multiply(across, group)
+    first = code.multiply(code.divide(number, size), group)
+    here = code.minimum(code.subtract(down, first), group)
+    inside = code.remainder(number, size)
+    row = code.add(first, code.remainder(inside, here))
+    return code.multiply(row, height), code.multiply(code.divide(inside, here), width)
+
+
 class _Matmul:
     """The kernel for one set of parameters."""
 
@@ -159,7 +175,7 @@ class _Matmul:
         self.lane = Lane(code.remainder(self.thread, 32))
         self.warp_row = code.multiply(code.divide(warp, p.warps_across), p.warp_rows)
         self.warp_column = code.multiply(code.remainder(warp, p.warps_across), p.warp_columns)
-        self.row, self.column = self.place()
+        self.row, self.column = place(self.rows, self.columns, p.rows, p.columns, p.group)
         self.fast = code.both(code.aligned(a), code.aligned(b))
 
         memory = Memory()
@@ -193,19 +209,6 @@ class _Matmul:
         self.stage(sums, out)
         code.barrier()
         self.write(out, c)
-
-    def place(self) -> tuple[Index, Index]:
-        """First row and column of the block's tile: groups of rows, column by column."""
-        p = self.p
-        number = code.block("x")
-        down = code.ceil_div(self.rows, p.rows)
-        across = code.ceil_div(self.columns, p.columns)
-        size = code.multiply(across, p.group)
-        first = code.multiply(code.divide(number, size), p.group)
-        height = code.minimum(code.subtract(down, first), p.group)
-        inside = code.remainder(number, size)
-        row = code.add(first, code.remainder(inside, height))
-        return code.multiply(row, p.rows), code.multiply(code.divide(inside, height), p.columns)
 
     def fetch(self, number: Index, stage: Index) -> None:
         """Starts to copy slice ``number`` of both operands."""

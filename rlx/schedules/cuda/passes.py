@@ -23,6 +23,7 @@ from rlx.schedules.cuda import (
     dequant_matmul,
     kv_append,
     matmul,
+    matmul_wgmma,
     norms,
     plain_attention,
     rope,
@@ -37,7 +38,7 @@ STRATEGIES: dict[type[RlxOp], dict[str, ModuleType]] = {
     DequantMatmulOp: {"reduce": dequant_matmul},
     KvAppendOp: {"copy": kv_append},
     LayerNormOp: {"rows": norms},
-    MatmulOp: {"mma": matmul},
+    MatmulOp: {"wgmma": matmul_wgmma, "mma": matmul},
     RmsNormOp: {"rows": norms},
     RopeOp: {"turn": rope},
 }

@@ -1,0 +1,255 @@
+"""`rlx.matmul` on Hopper: TMA, and products of warp groups.
+
+The first warp group copies slices of the operands into a ring of stages; the others compute 64 rows
+of the tile each, with sums in registers. At the end the tile goes through shared memory, so that
+rows are written 16 bytes at a time.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rlx.dialects import emit
+from rlx.dialects.base import RlxOp
+from rlx.dialects.matmul import MatmulOp
+from rlx.dialects.types import is_static
+from rlx.host import arith, ir, vector
+from rlx.schedules.cuda import code, hopper, matmul
+from rlx.schedules.cuda.arch import Arch
+from rlx.schedules.cuda.code import Index, Lane, Tile
+from rlx.schedules.cuda.hopper import BOX, GROUP
+from rlx.schedules.cuda.kernels import Kernels
+
+__all__ = ["Parameters", "build", "emit_kernel", "parameters", "prepare", "refusal"]
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Sizes of tiles.
+
+    Attributes:
+        columns: of the tile of a block, a multiple of 64 up to 256.
+        stages: slices that shared memory holds.
+        groups: warp groups that compute 64 rows each.
+        few, many: registers of threads that copy, and of those that compute.
+        group: tiles below each other that follow in a row.
+    """
+
+    columns: int = 256
+    stages: int = 4
+    groups: int = 2
+    few: int = 24
+    many: int = 240
+    group: int = 8
+
+    @property
+    def rows(self) -> int:
+        return 64 * self.groups
+
+    @property
+    def threads(self) -> int:
+        return GROUP * (self.groups + 1)
+
+    @property
+    def left_bytes(self) -> int:
+        return self.rows * BOX * 2
+
+    @property
+    def stage_bytes(self) -> int:
+        return (self.rows + self.columns) * BOX * 2
+
+    @property
+    def shared(self) -> int:
+        return self.stages * self.stage_bytes
+
+
+def parameters(columns: int) -> Parameters:
+    """For a number of columns."""
+    return Parameters(256 if columns >= 256 else 128)
+
+
+def refusal(op: MatmulOp, arch: Arch) -> str | None:
+    """Why the kernel is not for ``op``; None when it is."""
+    if not arch.wgmma:
+        return f"{arch.name} has no wgmma"
+    if reason := matmul.refusal(op, arch):
+        return reason
+    shape = op.input.type.shape
+    leading = list(shape[:-1])
+    if all(map(is_static, leading)) and math.prod(leading) <= 64:
+        return "there are few rows"
+    if len(shape) == 1 or not all(map(hopper.is_mappable, (op.input, op.weight))):
+        return "rows may not be aligned to 16 bytes"
+    columns = op.weight.type.shape[0 if op.transpose_weight else 1]
+    if not is_static(columns) or columns % code.CHUNK or not is_static(shape[-1]):
+        return "rows of the result may not be aligned to 16 bytes"
+    if shape[-1] == 0 or columns == 0:
+        return "there is nothing to multiply"
+    return None
+
+
+def prepare(op: MatmulOp) -> tuple[RlxOp, ir.Value]:
+    """As of the portable kernel."""
+    return matmul.prepare(op)
+
+
+def build(op: MatmulOp, kernels: Kernels, arch: Arch) -> ir.Value:
+    """Emits buffers and the launch for an op that :func:`prepare` made; returns the result."""
+    input, weight = op.input, op.weight
+    element = input.type.element_type
+    columns = weight.type.shape[0 if op.transpose_weight else 1]
+    result = code.alloc([emit.dim(input, 0), columns], element)
+    launch = emit_kernel(kernels, element, op.transpose_weight, parameters(columns))
+    launch(code.to_buffer(input), code.to_buffer(weight), result)
+    return code.to_tensor(result)
+
+
+def emit_kernel(
+    kernels: Kernels, element: ir.Type, transposed: bool, p: Parameters
+) -> Callable[[ir.Value, ir.Value, ir.Value], None]:
+    """A function that emits the launch, given buffers of input, weight and result."""
+    kernel = _Matmul(element, transposed, p)
+    types = [hopper.map_type(box, element) for box in (kernel.left_box, kernel.right_box)]
+    types += [ir.IndexType.get(), code.matrix(element)]
+    name = kernels.name(
+        f"rlx_matmul_wgmma_{'nk' if transposed else 'kn'}_{element}", (str(element), transposed, p)
+    )
+    one = ir.IntegerAttr.get(ir.IntegerType.get_signless(32), 1)
+    launch = kernels.define(
+        name, types, kernel.body, block=[p.threads], attributes={"nvvm.minctasm": one}
+    )
+
+    def emit_launch(input: ir.Value, weight: ir.Value, result: ir.Value) -> None:
+        maps = [
+            hopper.describe(input, kernel.left_box),
+            hopper.describe(weight, kernel.right_box),
+        ]
+        down = code.ceil_div(code.dim(result, 0), p.rows)
+        across = code.ceil_div(code.dim(result, 1), p.columns)
+        inner = code.dim(input, 1)
+        launch(*maps, inner, result, grid=[code.multiply(down, across)], shared=p.shared)
+
+    return emit_launch
+
+
+class _Matmul:
+    """The kernel for one set of parameters."""
+
+    def __init__(self, element: ir.Type, transposed: bool, p: Parameters):
+        self.element, self.transposed, self.p = element, transposed, p
+        self.left_box = [p.rows, BOX]
+        self.right_box = [p.columns, BOX] if transposed else [BOX, BOX]
+
+    def body(self, *arguments: ir.Value) -> None:
+        p = self.p
+        self.left_map, self.right_map, inner, out = arguments
+        self.rows, self.columns = code.dim(out, 0), code.dim(out, 1)
+        self.thread = code.thread(p.threads)
+        leader = code.equal(self.thread, 0)
+        # A slice is there; it is free again, as one lane of each warp tells.
+        counts = [1] * p.stages + [4 * p.groups] * p.stages
+        self.barriers = hopper.Barriers(counts, leader)
+        code.barrier()
+        self.shared = hopper.Shared()
+        self.row, self.column = matmul.place(self.rows, self.columns, p.rows, p.columns, p.group)
+        slices = code.ceil_div(inner, BOX)
+        group, group_index = hopper.group_of(self.thread)
+        self.number = code.subtract(group_index, 1)
+
+        def copying() -> None:
+            hopper.set_registers(p.few, more=False)
+            code.if_(leader, lambda: code.loop(0, slices, 1, self.copy))
+
+        def computing() -> None:
+            hopper.set_registers(p.many, more=True)
+            self.compute(slices, out)
+
+        is_first = arith.cmpi(arith.CmpIPredicate.eq, group, code.i32(0))
+        code.if_(is_first, copying, computing)
+
+    def copy(self, number: ir.Value) -> None:
+        p = self.p
+        stage = code.remainder(number, p.stages)
+        self.barriers.wait(code.add(stage, p.stages), hopper.parity(number, p.stages, 1))
+        self.barriers.expect(stage, p.stage_bytes)
+        depth = code.multiply(number, BOX)
+        start = code.multiply(stage, p.stage_bytes)
+
+        def load(map_: ir.Value, at: list[Index], place: Index, box: list[int]) -> None:
+            hopper.load_box(map_, at, self.barriers, stage, self.shared, place, box, self.element)
+
+        load(self.left_map, [self.row, depth], start, self.left_box)
+        right = code.add(start, p.left_bytes)
+        if self.transposed:
+            load(self.right_map, [self.column, depth], right, self.right_box)
+        else:
+            for box in range(p.columns // BOX):
+                column = code.add(self.column, box * BOX)
+                load(self.right_map, [depth, column], code.add(right, box * BOX * 128), [BOX, BOX])
+
+    def compute(self, slices: Index, out: ir.Value) -> None:
+        p = self.p
+        inside = code.remainder(self.thread, GROUP)
+        lane = Lane(code.remainder(self.thread, 32))
+        teller = arith.extui(ir.IntegerType.get_signless(32), code.equal(lane.lane, 0))
+        row = code.multiply(self.number, 64 * 128)
+
+        def step(number: ir.Value, *sums: ir.Value) -> list[ir.Value]:
+            stage = code.remainder(number, p.stages)
+            self.barriers.wait(stage, hopper.parity(number, p.stages, 0))
+            start = code.multiply(stage, p.stage_bytes)
+            left = self.shared.descriptor(code.add(start, row), 16)
+            # Where columns lie along memory, a step of 16 is as many rows.
+            leading, by = (16, 32) if self.transposed else (BOX * 128, 16 * 128)
+            right = self.shared.descriptor(code.add(start, p.left_bytes), leading)
+            steps = range(BOX // 16)
+            lefts = [hopper.further(left, 32 * k) for k in steps]
+            rights = [hopper.further(right, by * k) for k in steps]
+            made = hopper.product(
+                self.element, p.columns, sums, lefts, rights, transposed=not self.transposed
+            )
+            made = hopper.settle(made)
+            self.barriers.arrive(code.add(stage, p.stages), teller)
+            return made
+
+        zero = code.scalar(0.0)
+        sums = code.loop(0, slices, 1, step, [zero] * (p.columns // 2))
+        # Nobody reads slices any more.
+        hopper.sync_group(1, GROUP * p.groups)
+        self.write(sums, inside, lane, out)
+
+    def write(self, sums: list[ir.Value], inside: Index, lane: Lane, out: ir.Value) -> None:
+        """Rounds the warp group's rows, and writes them by way of shared memory."""
+        p = self.p
+        start = code.multiply(self.number, 64 * p.columns * 2)
+        memory = self.shared.view(start, [p.columns // BOX * 64, BOX], self.element)
+        tile = Tile(memory, BOX)
+        warp_row = code.multiply(code.divide(inside, 32), 16)
+        for i in range(2):
+            row = code.add(warp_row, code.add(lane.row, 8 * i))
+            for n in range(p.columns // 8):
+                both = code.pair(sums[4 * n + 2 * i], sums[4 * n + 2 * i + 1])
+                at = code.add(tile.column(lane.row, 0, n % 8), lane.column)
+                place = [code.index(code.add(row, n // 8 * 64)), code.index(at)]
+                vector.store(code.narrow(both, self.element), memory, place, alignment=4)
+        hopper.sync_group(code.add(self.number, 2))
+        chunks = p.columns // code.CHUNK
+        type_ = ir.VectorType.get([code.CHUNK], self.element)
+        first = code.add(self.row, code.multiply(self.number, 64))
+
+        def one(number: ir.Value) -> None:
+            row, chunk = code.divide(number, chunks), code.remainder(number, chunks)
+            at = code.add(code.multiply(code.divide(chunk, 8), 64), row)
+            column = tile.column(row, code.remainder(chunk, 8))
+            to_row = code.add(first, row)
+            to_column = code.add(self.column, code.multiply(chunk, code.CHUNK))
+
+            def store() -> None:
+                place = [code.index(at), code.index(column)]
+                value = vector.load(type_, memory, place, alignment=16)
+                vector.store(value, out, [code.index(to_row), code.index(to_column)], alignment=16)
+
+            exists = arith.andi(code.less(to_row, self.rows), code.less(to_column, self.columns))
+            code.if_(exists, store)
+
+        code.loop(inside, 64 * chunks, GROUP, one)
