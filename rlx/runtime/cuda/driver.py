@@ -204,7 +204,8 @@ class Driver:
                 kind,
                 rank,
                 address,
-                [api.cuuint64_t(max(n, 1)) for n in reversed(sizes)]  # an empty one is not allowed,
+                # A size of zero is not allowed.
+                [api.cuuint64_t(max(n, 1)) for n in reversed(sizes)],
                 [api.cuuint64_t(n * size) for n in reversed(strides[:-1])],
                 [api.cuuint32_t(n) for n in reversed(box)],
                 [api.cuuint32_t(1)] * rank,
