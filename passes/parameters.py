@@ -30,6 +30,7 @@ class Weight:
         arguments: each with its function.
         products: the ops that multiply with it.
         calls: what passes it on.
+        others: what else uses it.
         is_parameter: whether it is a parameter of a public function.
         problem: why it cannot be changed; empty when it can.
     """
@@ -37,8 +38,14 @@ class Weight:
     arguments: dict[ir.Value, func.FuncOp] = field(default_factory=dict)
     products: list[Any] = field(default_factory=list)
     calls: list[ir.Operation] = field(default_factory=list)
+    others: list[Any] = field(default_factory=list)
     is_parameter: bool = False
     problem: str = ""
+
+    @property
+    def elsewhere(self) -> str:
+        """The problem of being used by others; empty when it is not."""
+        return f"'{self.others[0].operation.name}' uses it, too" if self.others else ""
 
 
 class Calls:
@@ -89,6 +96,7 @@ class Calls:
             weight.arguments[value] = function
             pending += self._passed_on(weight, value)
             pending += self._passed_in(weight, value, function)
+        weight.problem = weight.problem or weight.elsewhere
         return weight
 
     def _passed_on(self, weight: Weight, value: ir.Value) -> Iterator[ir.Value]:
@@ -103,7 +111,7 @@ class Calls:
             elif use.operand_number == 1 and self._is_product(user.opview):
                 weight.products.append(user.opview)
             else:
-                weight.problem = weight.problem or f"'{user.name}' uses it, too"
+                weight.others.append(user.opview)
 
     def _passed_in(
         self, weight: Weight, value: ir.Value, function: func.FuncOp

@@ -1,9 +1,10 @@
 """`rlx-quantize-weights`: products with parameters as products with 8-bit integers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rlx.diagnostics import remark
 from rlx.dialects.dequant_matmul import dequant_matmul
+from rlx.dialects.embedding import EmbeddingOp
 from rlx.dialects.matmul import MatmulOp
 from rlx.dialects.types import accumulator_type, is_static
 from rlx.host import func, ir
@@ -51,8 +52,8 @@ class QuantizeWeights(Pass):
 
     A parameter takes part if it has `rlx.name` and a static shape, a multiple of `group` deep, and
     nothing but products use it, all the same way around. A table that `rlx.embedding` reads as well
-    stays as it is, and so does a language model head that is tied to it. Remarks tell of weights
-    that stay.
+    stays for that; a language model head that is tied to it gets integers of its own. Remarks tell
+    of weights that stay.
     """
 
     name = "rlx-quantize-weights"
@@ -74,12 +75,39 @@ class QuantizeWeights(Pass):
                 continue
             weight = calls.follow(matmul.weight)
             seen |= weight.arguments.keys()
+            if _is_table(weight) and not _problem(weight, self.group):
+                weight = _separated(weight)
             problem = weight.problem or _problem(weight, self.group)
             if problem and weight.is_parameter:
                 remark(matmul, f"weight stays as it is: {problem}")
             if not problem and weight.is_parameter:
                 found.append(weight)
         _quantize(calls, found, self.group)
+
+
+def _is_table(weight: Weight) -> bool:
+    """Whether `rlx.embedding` uses a parameter as well, and nothing is wrong but that."""
+    return (
+        weight.is_parameter
+        and len(weight.arguments) == 1
+        and all(isinstance(user, EmbeddingOp) for user in weight.others)
+        and weight.problem == weight.elsewhere != ""
+    )
+
+
+def _separated(weight: Weight) -> Weight:
+    """A parameter of the same name for the products alone."""
+    ((argument, function),) = weight.arguments.items()
+    attributes = attributes_of(function, "arg_attrs")
+    new = function.regions[0].blocks[0].add_argument(argument.type, argument.location)
+    inputs = [each.type for each in function.regions[0].blocks[0].arguments]
+    with function.location:
+        function_type = ir.FunctionType.get(inputs, function.type.results)
+        function.attributes["function_type"] = ir.TypeAttr.get(function_type)
+        set_attributes(function, "arg_attrs", [*attributes, attributes[argument.arg_number]])
+    for product in weight.products:
+        product.operation.operands[1] = new
+    return replace(weight, arguments={new: function}, others=[], problem="")
 
 
 def _quantize(calls: Calls, weights: list[Weight], group: int) -> None:

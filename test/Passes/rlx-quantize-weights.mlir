@@ -75,15 +75,45 @@ func.func private @inner(%x: tensor<2x8xf32>, %w: tensor<8x8xf32>) -> tensor<2x8
 
 // -----
 
-// What follows stays. A head that is tied to the embedding table:
+// A head that is tied to the embedding table gets integers, and the table stays.
 // CHECK-LABEL: func.func @tied(
-// CHECK-NOT: rlx.dequant_matmul
-// CHECK: "rlx.matmul"
-// REMARK: remark: {{.*}}weight stays as it is: 'rlx.embedding' uses it, too
+// CHECK-SAME: %[[IDS:[^:]*]]: tensor<?xi64>, %[[T:[^:]*]]: tensor<9x8xf32> {rlx.name = "w", rlx.param},
+// CHECK-SAME: %[[W:[^:]*]]: tensor<9x8xi8> {rlx.name = "w.int8", rlx.param, rlx.parts = ["w"], rlx.parts_axis = 0 : i64, rlx.quantize = "int8"},
+// CHECK-SAME: %[[S:[^:]*]]: tensor<9xf32> {rlx.name = "w.int8-scales"
+// CHECK: %[[X:.*]] = "rlx.embedding"(%[[T]], %[[IDS]])
+// CHECK: "rlx.dequant_matmul"(%[[X]], %[[W]], %[[S]]) {transpose_weight = true}
 func.func @tied(%ids: tensor<?xi64>, %w: tensor<9x8xf32> {rlx.param, rlx.name = "w"}) -> tensor<?x9xf32> {
   %0 = "rlx.embedding"(%w, %ids) : (tensor<9x8xf32>, tensor<?xi64>) -> tensor<?x8xf32>
   %1 = "rlx.matmul"(%0, %w) {transpose_weight = true} : (tensor<?x8xf32>, tensor<9x8xf32>) -> tensor<?x9xf32>
   return %1 : tensor<?x9xf32>
+}
+
+// -----
+
+// What follows stays. A table that something else than products and look-ups uses:
+// CHECK-LABEL: func.func @returned_table(
+// CHECK-NOT: rlx.dequant_matmul
+// REMARK: remark: {{.*}}weight stays as it is: '{{.*}}' uses it, too
+func.func @returned_table(%ids: tensor<?xi64>, %w: tensor<9x8xf32> {rlx.param, rlx.name = "w"}) -> (tensor<?x9xf32>, tensor<9x8xf32>) {
+  %0 = "rlx.embedding"(%w, %ids) : (tensor<9x8xf32>, tensor<?xi64>) -> tensor<?x8xf32>
+  %1 = "rlx.matmul"(%0, %w) {transpose_weight = true} : (tensor<?x8xf32>, tensor<9x8xf32>) -> tensor<?x9xf32>
+  return %1, %w : tensor<?x9xf32>, tensor<9x8xf32>
+}
+
+// -----
+
+// A table that another function looks up in:
+// CHECK-LABEL: func.func @table_elsewhere(
+// CHECK-NOT: rlx.dequant_matmul
+// REMARK: remark: {{.*}}weight stays as it is: 'rlx.embedding' uses it, too
+func.func @table_elsewhere(%ids: tensor<?xi64>, %w: tensor<9x8xf32> {rlx.param, rlx.name = "w"}) -> tensor<?x9xf32> {
+  %0 = call @look_up(%ids, %w) : (tensor<?xi64>, tensor<9x8xf32>) -> tensor<?x8xf32>
+  %1 = "rlx.matmul"(%0, %w) {transpose_weight = true} : (tensor<?x8xf32>, tensor<9x8xf32>) -> tensor<?x9xf32>
+  return %1 : tensor<?x9xf32>
+}
+func.func private @look_up(%ids: tensor<?xi64>, %w: tensor<9x8xf32>) -> tensor<?x8xf32> {
+  %0 = "rlx.embedding"(%w, %ids) : (tensor<9x8xf32>, tensor<?xi64>) -> tensor<?x8xf32>
+  return %0 : tensor<?x8xf32>
 }
 
 // -----

@@ -24,8 +24,11 @@ BOUND = {0: 0.04, 16: 0.035}
 FAST = "cpu{opt-level=0}"  # to compile
 
 
-def flow() -> ModelFlow:
-    return decoder_flow(read_config(HfConfig.load(TINY / "config.json")))
+def flow(*, tied: bool = True) -> ModelFlow:
+    config = HfConfig.load(TINY / "config.json")
+    return decoder_flow(
+        read_config(HfConfig(config.fields | {"tie_word_embeddings": tied}, "config"))
+    )
 
 
 @cache
@@ -34,11 +37,15 @@ def unquantized() -> np.ndarray:
 
 
 def rounded(group: int) -> DictWeights:
-    """The weights of the checkpoint with every projection replaced by what its integers say."""
+    """The weights of the checkpoint with every projection replaced by what its integers say.
+
+    So is the head, which is no longer the table.
+    """
     source = SafetensorsWeights(TINY)
     found = {key: source.get(key) for key in source.keys()}  # noqa: SIM118 -- no mapping
+    found["lm_head.weight"] = found["model.embed_tokens.weight"]
     for key, array in found.items():
-        if key.endswith("proj.weight"):
+        if key.endswith(("proj.weight", "lm_head.weight")):
             values, scales = quantize([array], 0, group)
             each = np.repeat(scales, group, 1) if group else scales[:, None]
             found[key] = values * each
@@ -54,8 +61,8 @@ def test_logits(group: int) -> None:
     floats = unquantized()
     integers = rlx.compile(flow(), FAST, weights=TINY, quantize=how(group))
     made = [spec for spec in integers.parameters if spec.quantized == "int8"]
-    assert sum(len(spec.parts) for spec in made) == 4 * 7
-    exact = rlx.compile(flow(), FAST, weights=rounded(group))(IDS)
+    assert sum(len(spec.parts) for spec in made) == 4 * 7 + 1
+    exact = rlx.compile(flow(tied=False), FAST, weights=rounded(group))(IDS)
     logits = integers(IDS)
     scale = np.abs(floats).max()
     assert np.abs(logits - exact).max() < 1e-5 * scale
@@ -85,9 +92,9 @@ def test_no_matrix_of_floats_is_made(group: int) -> None:
 
 
 def test_the_table_stays() -> None:
-    """The head is tied to the table that is looked up in, so both stay floats."""
+    """The head is tied to the table that is looked up in, and has integers of its own."""
     lowered = str(compiler.lower(flow().build(TINY), "fused", quantize="int8"))
-    assert re.search(
-        r'tensor<256x48xf32> {rlx.name = "model.embed_tokens.weight", rlx.param}', lowered
-    )
-    assert lowered.count('"rlx.matmul"') == 1 and '"rlx.dequant_matmul"' in lowered
+    name = "model.embed_tokens.weight"
+    assert f'tensor<256x48xf32> {{rlx.name = "{name}", rlx.param}}' in lowered
+    assert f'tensor<256x48xi8> {{rlx.name = "{name}.int8", rlx.param, rlx.parts' in lowered
+    assert '"rlx.matmul"' not in lowered
