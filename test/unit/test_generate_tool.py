@@ -215,7 +215,7 @@ def test_an_encoder_makes_no_text(folder: Path, capsys: pytest.CaptureFixture) -
 def test_subcommands(capsys: pytest.CaptureFixture) -> None:
     assert rlx_main.main(["--help"]) == 0
     usage = capsys.readouterr().out
-    assert all(name in usage for name in ("generate", "run", "opt"))
+    assert all(name in usage for name in ("generate", "run", "compile", "opt"))
     assert rlx_main.main(["--version"]) == 0
     assert capsys.readouterr().out == f"rlx {rlx.__version__}\n"
     assert rlx_main.main([]) == 1
@@ -224,7 +224,7 @@ def test_subcommands(capsys: pytest.CaptureFixture) -> None:
     error = "rlx: error: unknown command 'generat'; did you mean 'generate'?\n"
     assert capsys.readouterr().err == error
     assert rlx_main.main(["--frob"]) == 1
-    assert "known: generate, run, opt" in capsys.readouterr().err
+    assert "known: generate, run, compile, opt" in capsys.readouterr().err
 
 
 def test_run_and_opt() -> None:
