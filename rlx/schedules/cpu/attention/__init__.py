@@ -1,8 +1,8 @@
 """`rlx.attention`: keys and values in tiles, with an online softmax.
 
 The heads of a group share their keys and values: the rows of a block are pairs of a query and a
-head of the group. A tile of keys is transposed and a tile of values copied once for all rows, or,
-where one block holds all rows, as they are read. For each block and tile
+head of the group. A tile of keys is transposed and a tile of values copied once for all rows. For
+each block and tile
 
 * scores: a register-blocked product of the scaled queries with the tile of keys;
 * what causality, windows, lengths and the mask hide becomes -inf, in tiles at an edge only;
@@ -12,12 +12,13 @@ where one block holds all rows, as they are read. For each block and tile
 What no row of a few sees is not computed. A `rlx.rope` that feeds nothing else is applied where
 queries and keys are read. Everything is computed in f32.
 
-A value that is NaN or infinite must not show in rows whose weight for it is zero. Copying notices
-such values; a block that meets one is computed a second time, with the largest scores known from
-the start and without the products that have a weight of zero.
+A value that is NaN or infinite must not show in rows whose weight for it is zero. A block whose
+sums are not finite is computed a second time, with the largest scores known from the start and
+without the products that have a weight of zero.
 
 Files: `select` and `rope` say what gets a kernel; `problem` holds the sizes, `pack` the copies,
-`products` and `softmax` the steps for a tile, `blocks` the loops around them, `kernel` the whole.
+`products` and `softmax` the steps for a tile, `blocks` and `many` the loops around them. For a few
+rows, keys and values are not copied: `stream` has the products, `few` the loops. `kernel` chooses.
 """
 
 from rlx.schedules.cpu.attention.kernel import build

@@ -6,63 +6,12 @@ from typing import Any
 
 from rlx.host import arith, ir
 from rlx.schedules.cpu import code
-from rlx.schedules.cpu.attention import pack, products, softmax
+from rlx.schedules.cpu.attention import products, softmax
 from rlx.schedules.cpu.attention.problem import Problem
-from rlx.schedules.cpu.code import Index, Kernel, Kernels
+from rlx.schedules.cpu.attention.steps import TileSteps
+from rlx.schedules.cpu.code import Index
 
-__all__ = ["Block", "Steps"]
-
-
-class Steps:
-    """The kernels for the steps; those that need to know little are shared by problems."""
-
-    def __init__(self, a: Problem, kernels: Kernels):
-        self.a, self.kernels = a, kernels
-        index, element = ir.IndexType.get(), str(a.element)
-        turn_q = [] if a.query_rotation is None else a.query_rotation.types
-        turn_k = [] if a.key_rotation is None else a.key_rotation.types
-        q_key, k_key = (r and r.key for r in (a.query_rotation, a.key_rotation))
-        scaling = (a.repeat, a.scale, a.softcap)
-        two = [index] * 2
-        self.load_queries = self.define(
-            pack.load_queries,
-            [a.storage, a.queries, *[index] * 4, *turn_q],
-            (element, a.dims, scaling, q_key),
-        )
-        self.pack_keys = self.define(
-            pack.pack_keys,
-            [a.storage, a.key_tiles, *[index] * 5, *turn_k],
-            (element, a.dims, k_key),
-        )
-        self.pack_values = self.define(
-            pack.pack_values,
-            [a.storage, a.value_tiles, a.flags, *[index] * 5],
-            (element, a.v_dims),
-        )
-        self.score = self.define(
-            products.score, [a.queries, a.key_tiles, a.scores, a.spans, *two], (a.dims,)
-        )
-        add = [a.scores, a.value_tiles, a.sums, a.stats, a.spans, *two]
-        self.add_values = self.define(products.add_values, add, (a.v_padded,))
-        self.add_safely = self.define(products.add_safely, add, (a.v_padded,))
-        self.softmax = self.define(
-            softmax.softmax, [a.scores, a.stats, a.totals, a.stats, a.spans, index], ()
-        )
-        reach = (a.causal, a.left, a.right)
-        masks = [] if a.mask is None else [a.mask]
-        self.hide = self.define(
-            softmax.hide,
-            [a.scores, a.spans, *[index] * 8, *masks],
-            (a.repeat, reach, str(a.mask)),
-        )
-        self.cap: Kernel | None = None
-        if a.softcap:
-            self.cap = self.define(softmax.cap, [a.scores, a.spans, index], (a.softcap,))
-
-    def define(self, build: Callable[..., None], types: list[ir.Type], key: Any) -> Kernel:
-        """A kernel that is shared where ``key`` says all there is to say."""
-        name = self.kernels.name(f"rlx_attention_{build.__name__}", (self.a.isa.name, key))
-        return self.kernels.define(name, types, lambda *given: build(self.a, *given))
+__all__ = ["Block", "non_finite"]
 
 
 class Block:
@@ -70,11 +19,11 @@ class Block:
 
     Args:
         given: the buffers of the op by name.
-        tiles: keys, values and flags of packed tiles.
+        tiles: packed keys and values.
     """
 
     def __init__(
-        self, steps: Steps, given: Mapping[str, Any], tiles: tuple[ir.Value, ir.Value, ir.Value]
+        self, steps: TileSteps, given: Mapping[str, Any], tiles: tuple[ir.Value, ir.Value]
     ):
         a = steps.a
         self.a, self.steps, self.given, self.tiles = a, steps, given, tiles
@@ -138,7 +87,7 @@ class Block:
             start = code.multiply(tile, a.p.keys)
             strips = code.ceil_div(height, a.p.rows)
             code.loop(0, strips, 1, lambda s: span(start, s))
-            keys, values, flags = self.tiles
+            keys, values = self.tiles
             steps.score(self.queries, keys, self.scores, self.spans, slot, height)
             if steps.cap is not None:
                 steps.cap(self.scores, self.spans, height)
@@ -159,12 +108,11 @@ class Block:
             steps.softmax(self.scores, self.tops, self.totals, self.factors, self.spans, height)
             rest = [values, self.sums, self.factors, self.spans, slot, height]
 
-            def normally() -> None:
-                total = arith.addf(code.load_scalar(self.bad, [0]), code.load_scalar(flags, [slot]))
-                code.store_scalar(total, self.bad, [0])
-                steps.add_values(self.scores, *rest)
-
-            code.if_(again, lambda: steps.add_safely(self.scores, *rest), normally)
+            code.if_(
+                again,
+                lambda: steps.add_safely(self.scores, *rest),
+                lambda: steps.add_values(self.scores, *rest),
+            )
 
         def attempt(number: ir.Value) -> None:
             again = arith.cmpi(arith.CmpIPredicate.ne, number, code.index(0))
@@ -178,6 +126,20 @@ class Block:
             begin = arith.divui(code.index(low), code.index(a.p.keys))
             end = code.ceil_div(high, a.p.keys)
             code.loop(begin, end, 1, lambda tile: visit(tile, again))
+            code.store_scalar(non_finite(a, self.sums, height), self.bad, [0])
 
         code.loop(0, 2, 1, attempt)
         softmax.finish(a, self.sums, self.totals, self.given["out"], batch, group, row, height)
+
+
+def non_finite(a: Problem, sums: ir.Value, height: Index) -> ir.Value:
+    """NaN if a sum is not finite, else zero."""
+    zero = code.splat(0.0, a.lanes)
+
+    def row(i: ir.Value, flag: ir.Value) -> list[ir.Value]:
+        def some(e: ir.Value, flag: ir.Value) -> list[ir.Value]:
+            return [code.fma(code.load(sums, [i, e], a.lanes), zero, flag)]
+
+        return code.loop(0, a.v_padded, a.lanes, some, [flag])
+
+    return code.sum_of(code.loop(0, height, 1, row, [zero])[0])

@@ -112,33 +112,29 @@ def pack_values(
     a: Problem,
     value: ir.Value,
     tiles: ir.Value,
-    flags: ir.Value,
     batch: ir.Value,
     group: ir.Value,
     start: ir.Value,
     used: ir.Value,
     slot: ir.Value,
 ) -> None:
-    """Copies a tile of values, zeros past ``used``; the flag is NaN if one is not finite."""
+    """Copies a tile of values, zeros past ``used``."""
     column = code.multiply(group, a.v_dims)
     count = code.minimum(code.subtract(used, start), a.p.keys)
     zero = code.splat(0.0, a.lanes)
 
-    def copy(k: ir.Value, flag: ir.Value) -> list[ir.Value]:
+    def copy(k: ir.Value) -> None:
         for e in range(0, a.v_padded, a.lanes):
             left = a.v_dims - e
             vector = zero
             if left > 0:
                 at = [batch, code.add(start, k), code.add(column, e)]
                 vector = code.load(value, at, a.lanes, left if left < a.lanes else None)
-                flag = code.fma(vector, zero, flag)
             code.store(vector, tiles, [slot, e // a.width, k, e % a.width])
-        return [flag]
 
     def clear(k: ir.Value) -> None:
         for e in range(0, a.v_padded, a.lanes):
             code.store(zero, tiles, [slot, e // a.width, k, e % a.width])
 
-    (flag,) = code.loop(0, count, 1, copy, [zero])
+    code.loop(0, count, 1, copy)
     code.loop(count, code.round_up(count, a.lanes), 1, clear)
-    code.store_scalar(code.sum_of(flag), flags, [slot])

@@ -1,6 +1,7 @@
 """What attention kernels know when they are made: sizes, attributes and types."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rlx.dialects.attention import AttentionOp
@@ -10,7 +11,7 @@ from rlx.schedules.cpu.attention.rotation import Rotation, marked
 from rlx.schedules.cpu.code import Index
 from rlx.schedules.cpu.isa import Isa
 
-__all__ = ["Parameters", "Problem", "parameters"]
+__all__ = ["FEW", "Parameters", "Problem", "parameters"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ _PARAMETERS = {
     "avx512": Parameters(rows=8, vectors=2, queries=128, keys=128),
     "avx2": Parameters(rows=6, vectors=2, queries=96, keys=128),
 }
+
+FEW = 16
+"""So many rows are few: pairs of a query and one of the heads that share a key."""
 
 _FAR = 2**61  # no window at or above it hides anything
 
@@ -103,6 +107,13 @@ class Problem:
             lengths=None if lengths is None else code.matrix(lengths.type.element_type, 1),
         )
 
+    def for_few(self, rows: Index) -> "Problem":
+        """The same with blocks for at most :data:`FEW` rows."""
+        least = rows if isinstance(rows, int) else self.repeat
+        at_once = 1 if least == 1 else 2 if least == 2 else 4
+        p = replace(self.p, rows=at_once, vectors=1, queries=FEW)
+        return replace(self, p=p)
+
     @property
     def key(self) -> tuple[Any, ...]:
         """Equal for problems that one kernel serves."""
@@ -139,6 +150,12 @@ class Problem:
     def scratch(self, *shape: int) -> ir.MemRefType:
         return ir.MemRefType.get(list(shape), code.f32())
 
+    def part(self, *shape: int) -> ir.MemRefType:
+        """A contiguous part of a larger buffer."""
+        strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+        layout = ir.Attribute.parse(f"strided<{strides}, offset: ?>")
+        return ir.MemRefType.get(list(shape), code.f32(), layout)
+
     @property
     def key_tiles(self) -> ir.MemRefType:
         """[tile, panel, dim, key of the panel]"""
@@ -151,13 +168,8 @@ class Problem:
         return self.scratch(code.DYNAMIC, panels, self.p.keys, self.width)
 
     @property
-    def flags(self) -> ir.MemRefType:
-        """[tile]: NaN where a value is not finite."""
-        return self.scratch(code.DYNAMIC)
-
-    @property
     def queries(self) -> ir.MemRefType:
-        return self.scratch(self.p.queries, self.dims)
+        return self.part(self.p.queries, self.dims)
 
     @property
     def scores(self) -> ir.MemRefType:
@@ -165,17 +177,17 @@ class Problem:
 
     @property
     def sums(self) -> ir.MemRefType:
-        return self.scratch(self.p.queries, self.v_padded)
+        return self.part(self.p.queries, self.v_padded)
 
     @property
     def stats(self) -> ir.MemRefType:
         """A number per row."""
-        return self.scratch(self.p.queries)
+        return self.part(self.p.queries)
 
     @property
     def totals(self) -> ir.MemRefType:
         """Sums of weights, in as many parts as a vector has lanes."""
-        return self.scratch(self.p.queries, self.lanes)
+        return self.part(self.p.queries, self.lanes)
 
     @property
     def spans(self) -> ir.MemRefType:
