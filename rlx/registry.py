@@ -66,6 +66,7 @@ _PASSES = {
     "rlx-cpu-select-kernels": "rlx.schedules.cpu.passes:SelectKernels",
     "rlx-cpu-pack-weights": "rlx.schedules.cpu.pack_weights:PackWeights",
     "rlx-cpu-emit-kernels": "rlx.schedules.cpu.passes:EmitKernels",
+    "rlx-cpu-split-kernels": "rlx.schedules.cpu.split:SplitKernels",
     "rlx-cpu-parallel-to-openmp": "rlx.schedules.cpu.threads:ParallelToOpenmp",
     "rlx-cuda-select-kernels": "rlx.schedules.cuda.passes:SelectKernels",
     "rlx-cuda-emit-kernels": "rlx.schedules.cuda.passes:EmitKernels",

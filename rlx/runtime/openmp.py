@@ -30,7 +30,7 @@ class OpenmpError(RuntimeError):
 
 def is_openmp(symbol: str) -> bool:
     """Whether compiled code means a function of the OpenMP library."""
-    return symbol.startswith("__kmpc_") or symbol == MAX_THREADS
+    return symbol.startswith(("__kmpc_", "omp_"))
 
 
 def addresses(symbols: set[str]) -> dict[str, int]:

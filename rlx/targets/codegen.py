@@ -21,17 +21,18 @@ _MATH = """
 """
 
 EXTERNAL_FUNCTIONS = frozenset(
-    ["aligned_alloc", "free", "malloc", "memcpy", "memmove", "memset", "omp_get_max_threads"]
+    ["aligned_alloc", "free", "malloc", "memcpy", "memmove", "memset"]
+    + ["omp_get_max_threads", "omp_get_num_threads", "omp_get_thread_num"]
     + ["syscall"]
     + [name + suffix for name in _MATH.split() for suffix in ("", "f")]
 )
 """What compiled code may call outside of itself."""
 
 
-_OPENMP_OPS = {f"omp.{name}" for name in ("loop_nest", "parallel", "terminator", "wsloop", "yield")}
+_OPENMP_OPS = {"omp.parallel", "omp.terminator"}
 _OPENMP = """
-    __kmpc_fork_call __kmpc_for_static_fini __kmpc_for_static_init_8u __kmpc_global_thread_num
-    __kmpc_push_num_threads omp_get_max_threads
+    __kmpc_fork_call __kmpc_global_thread_num __kmpc_push_num_threads
+    omp_get_max_threads omp_get_num_threads omp_get_thread_num
 """
 
 _ANYWHERE = 1

@@ -66,7 +66,9 @@ _BUFFERIZED = (
 _LLVM = (
     "{simulate}"
     "rlx-expand-copies,"
+    "{generalize}"
     "rlx-outline-kernels{{vector-width={vector_width}}},"
+    "{split}"
     "func.func(convert-linalg-to-loops,scf-forall-to-for,convert-vector-to-scf),"
     "fold-memref-alias-ops,"
     "expand-strided-metadata,"
@@ -155,6 +157,8 @@ class CpuTarget(Target):
                     bf16="" if native_bf16 else "rlx-bf16-as-i16,",
                     expand_bf16=str(not native_bf16).lower(),
                     vector_width=vector_width,
+                    generalize="func.func(linalg-generalize-named-ops)," if threaded else "",
+                    split=f"rlx-cpu-split-kernels{{threads={self.threads}}}," if threaded else "",
                     parallel="rlx-cpu-parallel-to-openmp," if threaded else "",
                     openmp="convert-openmp-to-llvm," if threaded else "",
                 ),

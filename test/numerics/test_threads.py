@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -101,7 +102,7 @@ def test_little_work_is_not_split(compiled):
 
 
 def test_no_more_parts_than_units(compiled, monkeypatch):
-    monkeypatch.setattr(code, "_LEAST_NANOSECONDS", 100)
+    monkeypatch.setattr(code, "LEAST_NANOSECONDS", 100)
     assert parts_of(compiled(5), 2) == [0, 1]
     assert parts_of(compiled(5), 1) == [0]
 
@@ -233,3 +234,45 @@ def test_keyword_is_checked():
 def test_number_of_threads_must_make_sense(text):
     with pytest.raises(TargetError, match="threads"):
         rlx.compile(MODULE, f"cpu{{threads={text}}}")
+
+
+LAYERS = """
+    func.func @main(%x: tensor<?x?x96xf32>, %w: tensor<96xf32>, %ids: tensor<?x?xi64>,
+                    %table: tensor<50x96xf32>, %m: tensor<?x?x96xf32>)
+        -> (tensor<?x?x96xf32>, tensor<?x?x48xf32>, tensor<?x?x192xf32>, tensor<?x?x96xf32>) {
+      %0 = "rlx.layer_norm"(%x, %w, %w) {epsilon = 1.0e-5}
+        : (tensor<?x?x96xf32>, tensor<96xf32>, tensor<96xf32>) -> tensor<?x?x96xf32>
+      %1 = "rlx.embedding"(%table, %ids)
+        : (tensor<50x96xf32>, tensor<?x?xi64>) -> tensor<?x?x96xf32>
+      %2 = "rlx.glu"(%0, %1) {activation = "gelu"}
+        : (tensor<?x?x96xf32>, tensor<?x?x96xf32>) -> tensor<?x?x96xf32>
+      %3 = arith.addf %2, %m : tensor<?x?x96xf32>
+      %4 = "rlx.narrow"(%3) {axis = 2 : i64, start = 40 : i64, length = 48 : i64}
+        : (tensor<?x?x96xf32>) -> tensor<?x?x48xf32>
+      %5 = "rlx.concat"(%0, %3) {axis = 2 : i64}
+        : (tensor<?x?x96xf32>, tensor<?x?x96xf32>) -> tensor<?x?x192xf32>
+      %6 = "rlx.attention"(%3, %0, %1)
+        {num_heads = 12 : i64, num_kv_heads = 12 : i64, head_dim = 8 : i64,
+         operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>}
+        : (tensor<?x?x96xf32>, tensor<?x?x96xf32>, tensor<?x?x96xf32>) -> tensor<?x?x96xf32>
+      return %2, %4, %5, %6
+        : tensor<?x?x96xf32>, tensor<?x?x48xf32>, tensor<?x?x192xf32>, tensor<?x?x96xf32>
+    }
+"""
+
+
+@pytest.mark.parametrize("shape", [(1, 200), (3, 70), (250, 1), (7, 31), (2, 0), (0, 3), (1, 1)])
+def test_loops_give_the_same_in_any_number_of_threads(shape):
+    """Heads of 8 keep attention on the plain path, too."""
+    rng = np.random.default_rng(5)
+    x, m = random((*shape, 96)), random((*shape, 96), seed=1)
+    inputs = [x, random([96], seed=2), rng.integers(0, 50, shape), random((50, 96), seed=3), m]
+    expected = _layers(1)(*inputs)
+    for threads in (2, 5):
+        for one, other in zip(expected, _layers(threads)(*inputs), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@cache
+def _layers(threads):
+    return rlx.compile(LAYERS, threads=threads, cache=False)

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from rlx.dialects.types import DYNAMIC
 from rlx.host import arith, bufferization, func, ir, memref, scf, vector
-from rlx.schedules.cpu.threads import PARALLEL
+from rlx.schedules.cpu.threads import MAX_THREADS, PARALLEL, ask
 
 __all__ = [
     "DYNAMIC",
@@ -451,8 +451,6 @@ def transpose(rows: Sequence[ir.Value]) -> list[ir.Value]:
 LEAST_NANOSECONDS = 10_000
 """The least share of a thread: to tell it costs some microseconds, or some tens while it sleeps."""
 
-_MAX_THREADS = "omp_get_max_threads"
-
 
 class Kernels:
     """The kernels of a module: private functions, one per distinct name.
@@ -493,9 +491,10 @@ class Kernels:
                 function = func.FuncOp(name, type_, visibility="private")
             function.attributes["llvm.linkage"] = ir.Attribute.parse("#llvm.linkage<internal>")
             function.attributes["llvm.no_inline"] = ir.UnitAttr.get()
-            for key in like.attributes if like is not None else ():
-                if key.startswith("llvm."):
-                    function.attributes[key] = like.attributes[key]
+            if like is not None:
+                for key in like.attributes:
+                    if key.startswith("llvm."):
+                        function.attributes[key] = like.attributes[key]
             block = function.add_entry_block()
             with ir.InsertionPoint(block):
                 build(*block.arguments)
@@ -514,7 +513,7 @@ class Kernels:
         """
         if self.threads == 1:
             return 1
-        most: Index = self.threads or self._max_threads()
+        most: Index = self.threads or ask(self.module, MAX_THREADS)
         worth = arith.divui(index(nanoseconds), index(LEAST_NANOSECONDS))
         return maximum(minimum(minimum(count, most), worth), 1)
 
@@ -571,17 +570,6 @@ class Kernels:
             if_(less(1, parts), together, alone)
 
         return emit
-
-    def _max_threads(self) -> ir.Value:
-        """How many threads OpenMP would use here and now."""
-        i32 = ir.IntegerType.get_signless(32)
-        symbols = ir.SymbolTable(self.module)
-        if _MAX_THREADS not in symbols:
-            with ir.InsertionPoint.at_block_begin(self.module.regions[0].blocks[0]):
-                type_ = ir.FunctionType.get([], [i32])
-                func.FuncOp(_MAX_THREADS, type_, visibility="private")
-        found = func.CallOp([i32], ir.FlatSymbolRefAttr.get(_MAX_THREADS), [])
-        return arith.index_cast(ir.IndexType.get(), found.results[0])
 
 
 def call(name: str, types: Sequence[ir.Type], arguments: Sequence[Any]) -> None:

@@ -2,16 +2,22 @@
 
 // One thread per iteration, and no barrier but the one at the end.
 
+// CHECK-DAG: func.func private @omp_get_num_threads() -> i32
+// CHECK-DAG: func.func private @omp_get_thread_num() -> i32
+
 // CHECK-LABEL: func.func @marked
 //   CHECK-DAG: %[[ZERO:.*]] = arith.constant 0 : index
 //   CHECK-DAG: %[[ONE:.*]] = arith.constant 1 : index
 //       CHECK: %[[COUNT:.*]] = arith.index_cast %arg0 : index to i32
 //       CHECK: omp.parallel num_threads(%[[COUNT]] : i32) {
-//       CHECK: omp.wsloop nowait {
-//       CHECK: omp.loop_nest (%[[I:.*]]) : index = (%[[ZERO]]) to (%arg0) step (%[[ONE]]) {
+//       CHECK: %[[NUMBER:.*]] = func.call @omp_get_thread_num() : () -> i32
+//       CHECK: %[[OWN:.*]] = arith.index_cast %[[NUMBER]] : i32 to index
+//       CHECK: %[[FIRST:.*]] = arith.addi %[[ZERO]], %[[OWN]] : index
+//       CHECK: %[[TEAM:.*]] = func.call @omp_get_num_threads() : () -> i32
+//       CHECK: %[[STEP:.*]] = arith.index_cast %[[TEAM]] : i32 to index
+//       CHECK: scf.for %[[I:.*]] = %[[FIRST]] to %arg0 step %[[STEP]] {
 //       CHECK: %[[NEXT:.*]] = arith.addi %[[I]], %[[ONE]]
 //       CHECK: func.call @part(%[[I]], %[[NEXT]])
-//       CHECK: omp.yield
 //       CHECK: omp.terminator
 //   CHECK-NOT: scf.parallel
 func.func private @part(index, index)
