@@ -3,6 +3,7 @@
 import abc
 import difflib
 import importlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -87,6 +88,8 @@ def get(target: str | Target) -> Target:
     cls = getattr(importlib.import_module(module), attribute)
     text = text.removesuffix("}")
     if colon:
+        if re.search(rf"(^|\s){cls.positional}\s*=", text):
+            raise TargetError(f"target '{target}': option '{cls.positional}' is given twice")
         text = f"{cls.positional}={main} {text}".strip()
     try:
         return options.parse(cls, text, name)

@@ -32,7 +32,8 @@ class FlattenArguments(Pass):
 
     def run(self, op: ir.Operation) -> None:
         for function in walk(op, "gpu.func"):
-            if _KERNEL in function.operation.attributes:
+            # One that was parsed has another attribute than one that was built.
+            if any(name in function.operation.attributes for name in ("kernel", _KERNEL)):
                 _flatten(function.operation)
 
 

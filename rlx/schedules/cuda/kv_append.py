@@ -90,7 +90,9 @@ def _move(
         vector.store(value, cache, target, alignment=bytes_)
 
     def slow() -> None:
-        vector.store(vector.load(type_, update, source), cache, target, alignment=bytes_)
+        places = [[*at[:-1], code.add(column, n)] for n in range(lanes)]
+        whole = vector.from_elements(type_, [code.load_raw(update, place) for place in places])
+        vector.store(whole, cache, target, alignment=bytes_)
 
     if lanes == 1:
         slow()

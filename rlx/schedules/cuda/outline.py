@@ -60,6 +60,7 @@ class _Outliner:
     def function(self, function: func.FuncOp) -> None:
         (block,) = _only_block(function)
         self.on_device, self.status = set(), None
+        _fill_directly(block)
         self.initial = _fold_fills(block)
         for op in [inner.operation for inner in block.operations]:
             with op.location, ir.InsertionPoint(op):
@@ -125,6 +126,9 @@ class _Outliner:
 
     def load(self, op: ir.Operation) -> None:
         """Keeps a loaded element in a buffer of its own, from which kernels take it."""
+        if _is_checked_at_once(op):
+            self.on_device.add(op.results[0])
+            return
         element = op.results[0].type
         slot = memref.alloc(ir.MemRefType.get([], element), [], [])
 
@@ -316,6 +320,46 @@ def _guarded(emit: Emit, status: ir.Value) -> Emit:
             scf.yield_([])
 
     return emit_guarded
+
+
+def _is_checked_at_once(load: ir.Operation) -> bool:
+    """Whether only checks use what ``load`` brings, before anything else could change it."""
+    users = {use.owner.operation for use in load.results[0].uses}
+    ops = [op.operation for op in load.block.operations]
+    for op in ops[ops.index(load) + 1 :]:
+        users.discard(op)
+        if not users:
+            return op.name == "cf.assert"
+        if not op.name.startswith(("arith.", "cf.assert", "memref.dim")):
+            return False
+        if op.operands and load.results[0] in list(op.operands) and op.name != "cf.assert":
+            return False
+    return False
+
+
+def _fill_directly(block: ir.Block) -> None:
+    """Replaces copies of a buffer that holds nothing but a fill by fills."""
+    ops = [inner.operation for inner in block.operations]
+    place = {op: number for number, op in enumerate(ops)}
+    for op in [found for found in ops if found.name == "linalg.generic"]:
+        if _filled_with(op) is None:
+            continue
+        buffer = op.operands[len(op.operands) - 1]
+        if _root(buffer) != buffer:
+            continue
+        users = sorted((use.owner.operation for use in buffer.uses), key=lambda u: place.get(u, -1))
+        if users[0] != op:
+            continue
+        for copy in users[1:]:
+            # What comes after another kind of use may find something else there.
+            if copy.name != "memref.copy" or copy.operands[0] != buffer:
+                break
+            with ir.InsertionPoint(copy):
+                fill = op.clone().operation
+            fill.operands[len(fill.operands) - 1] = copy.operands[1]
+            copy.erase()
+        if len(list(buffer.uses)) == 1:
+            op.erase()
 
 
 def _fold_fills(block: ir.Block) -> dict[ir.Operation, ir.Attribute]:

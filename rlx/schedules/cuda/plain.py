@@ -122,6 +122,9 @@ def _is_aligned(type_: ir.MemRefType, lanes: int) -> bool:
     """Whether rows begin at multiples of ``lanes``, given that the buffer itself does."""
     if width(type_.element_type) < 8 or str(type_.element_type) == "i1":
         return False
+    if type_.affine_map == ir.AffineMap.get_identity(type_.rank, type_.context):
+        # All strides but the last one are multiples of the last size.
+        return type_.rank < 2 or (type_.shape[-1] != DYNAMIC and type_.shape[-1] % lanes == 0)
     strides, offset = type_.get_strides_and_offset()
     # Dynamic ones are huge numbers, and no multiples.
     dynamic = ir.ShapedType.get_dynamic_stride_or_offset()

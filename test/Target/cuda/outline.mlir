@@ -1,0 +1,132 @@
+// RUN: rlx-opt %s --rlx-cuda-outline --canonicalize --split-input-file | filecheck %s
+
+// Elementwise work: neighbours in vectors, and one kernel for two equal ops.
+// CHECK-LABEL: gpu.module @kernels
+// CHECK: gpu.func @elementwise_0(%[[A:.*]]: memref<?x64xbf16>, %[[B:.*]]: memref<?x64xbf16>) kernel
+// CHECK: vector.load %[[A]]{{.*}} {alignment = 16 : i64} : memref<?x64xbf16>, vector<8xbf16>
+// CHECK: vector.store {{.*}} %[[B]]{{.*}} {alignment = 16 : i64} : memref<?x64xbf16>, vector<8xbf16>
+// CHECK-NOT: gpu.func
+// CHECK-LABEL: func.func @twice
+// CHECK: gpu.launch_func @kernels::@elementwise_0
+// CHECK: gpu.launch_func @kernels::@elementwise_0
+// CHECK-NOT: linalg
+#id = affine_map<(i, j) -> (i, j)>
+func.func @twice(%a: memref<?x64xbf16>, %b: memref<?x64xbf16>) {
+  linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]}
+      ins(%a : memref<?x64xbf16>) outs(%b : memref<?x64xbf16>) {
+  ^bb0(%x: bf16, %y: bf16):
+    %0 = arith.negf %x : bf16
+    linalg.yield %0 : bf16
+  }
+  linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]}
+      ins(%b : memref<?x64xbf16>) outs(%a : memref<?x64xbf16>) {
+  ^bb0(%x: bf16, %y: bf16):
+    %0 = arith.negf %x : bf16
+    linalg.yield %0 : bf16
+  }
+  return
+}
+
+// -----
+
+// Rows that may begin anywhere: one element at a time.
+// CHECK-LABEL: gpu.module @kernels
+// CHECK: gpu.func @elementwise_0
+// CHECK-NOT: vector
+// CHECK-LABEL: func.func @odd_rows
+#id = affine_map<(i, j) -> (i, j)>
+func.func @odd_rows(%a: memref<?x7xf32>, %b: memref<?x7xf32>) {
+  linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]}
+      ins(%a : memref<?x7xf32>) outs(%b : memref<?x7xf32>) {
+  ^bb0(%x: f32, %y: f32):
+    linalg.yield %x : f32
+  }
+  return
+}
+
+// -----
+
+// A reduction along contiguous elements is shared by a warp, and begins with what a fill would have
+// written.
+// CHECK-LABEL: gpu.module @kernels
+// CHECK: gpu.func @reduce_0(%[[A:.*]]: memref<?x?xf32>, %[[B:.*]]: memref<?xf32>)
+// CHECK: gpu.shuffle xor
+// CHECK-COUNT-1: memref.store
+// CHECK-NOT: gpu.func
+// CHECK-LABEL: func.func @sums
+// CHECK: gpu.launch_func @kernels::@reduce_0
+// CHECK-NOT: gpu.launch_func
+func.func @sums(%a: memref<?x?xf32>, %n: index) -> memref<?xf32> {
+  %zero = arith.constant 0.0 : f32
+  %b = memref.alloc(%n) : memref<?xf32>
+  linalg.generic {indexing_maps = [affine_map<(i) -> (i)>], iterator_types = ["parallel"]}
+      outs(%b : memref<?xf32>) {
+  ^bb0(%y: f32):
+    linalg.yield %zero : f32
+  }
+  linalg.generic {indexing_maps = [affine_map<(i, j) -> (i, j)>, affine_map<(i, j) -> (i)>],
+                  iterator_types = ["parallel", "reduction"]}
+      ins(%a : memref<?x?xf32>) outs(%b : memref<?xf32>) {
+  ^bb0(%x: f32, %y: f32):
+    %0 = arith.addf %x, %y fastmath<reassoc> : f32
+    linalg.yield %0 : f32
+  }
+  return %b : memref<?xf32>
+}
+
+// -----
+
+// Sums whose order matters stay in one thread.
+// CHECK-LABEL: gpu.module @kernels
+// CHECK: gpu.func @reduce_0
+// CHECK-NOT: gpu.shuffle
+// CHECK-LABEL: func.func @ordered
+func.func @ordered(%a: memref<?x?xf32>, %b: memref<?xf32>) {
+  linalg.generic {indexing_maps = [affine_map<(i, j) -> (i, j)>, affine_map<(i, j) -> (i)>],
+                  iterator_types = ["parallel", "reduction"]}
+      ins(%a : memref<?x?xf32>) outs(%b : memref<?xf32>) {
+  ^bb0(%x: f32, %y: f32):
+    %0 = arith.addf %x, %y : f32
+    linalg.yield %0 : f32
+  }
+  return
+}
+
+// -----
+
+// A check of sizes stays on the host; one of data becomes a kernel, and what uses the data later
+// does nothing once the check has failed.
+// CHECK: memref.global "private" @rlx_status : memref<1xi64> = uninitialized
+// CHECK-LABEL: gpu.module @kernels
+// CHECK: gpu.func @load_0
+// CHECK: gpu.func @check_1
+// CHECK: memref.store %{{.*}} : memref<1xi64>
+// CHECK: gpu.func @load_2(
+// CHECK: arith.cmpi eq
+// CHECK-NEXT: scf.if
+// CHECK-LABEL: func.func @checks
+// CHECK: cf.assert %{{.*}}, "sizes"
+// CHECK-NOT: cf.assert
+func.func @checks(%a: memref<?xf32>, %i: memref<index>, %b: memref<f32>) {
+  %c0 = arith.constant 0 : index
+  %n = memref.dim %a, %c0 : memref<?xf32>
+  %some = arith.cmpi sgt, %n, %c0 : index
+  cf.assert %some, "sizes"
+  %at = memref.load %i[] : memref<index>
+  %inside = arith.cmpi ult, %at, %n : index
+  cf.assert %inside, "index out of bounds"
+  %x = memref.load %a[%at] : memref<?xf32>
+  memref.store %x, %b[] : memref<f32>
+  return
+}
+
+// -----
+
+// What comes back to the caller is memory of its own.
+// CHECK-LABEL: func.func @same
+// CHECK: %[[NEW:.*]] = memref.alloc
+// CHECK: gpu.launch_func {{.*}} args(%{{.*}}, %[[NEW]] :
+// CHECK: return %[[NEW]]
+func.func @same(%a: memref<?x7xf32>) -> memref<?x7xf32> {
+  return %a : memref<?x7xf32>
+}
