@@ -189,6 +189,66 @@ class TestMatmul:
         assert (finite == expected).all()
 
 
+MLP = """
+#all = affine_map<(b, i, j) -> (b, i, j)>
+#column = affine_map<(b, i, j) -> (j)>
+func.func @main(%x: tensor<1x?x{k}xbf16>, %gate_up: tensor<{two}x{k}xbf16> {param0},
+                %down: tensor<{k}x{f}xbf16> {param1}, %bias: tensor<{k}xbf16>)
+    -> tensor<1x?x{k}xbf16> {{
+  %one = arith.constant 1 : index
+  %m = tensor.dim %x, %one : tensor<1x?x{k}xbf16>
+  %y = "rlx.matmul"(%x, %gate_up) {{transpose_weight = true}}
+      : (tensor<1x?x{k}xbf16>, tensor<{two}x{k}xbf16>) -> tensor<1x?x{two}xbf16>
+  %gate = "rlx.narrow"(%y) {{axis = 2 : i64, start = 0 : i64, length = {f} : i64}}
+      : (tensor<1x?x{two}xbf16>) -> tensor<1x?x{f}xbf16>
+  %up = "rlx.narrow"(%y) {{axis = 2 : i64, start = {f} : i64, length = {f} : i64}}
+      : (tensor<1x?x{two}xbf16>) -> tensor<1x?x{f}xbf16>
+  %h = "rlx.glu"(%gate, %up) {{activation = "silu"}}
+      : (tensor<1x?x{f}xbf16>, tensor<1x?x{f}xbf16>) -> tensor<1x?x{f}xbf16>
+  %z = "rlx.matmul"(%h, %down) {{transpose_weight = true}}
+      : (tensor<1x?x{f}xbf16>, tensor<{k}x{f}xbf16>) -> tensor<1x?x{k}xbf16>
+  %empty = tensor.empty(%m) : tensor<1x?x{k}xbf16>
+  %r = linalg.generic {{indexing_maps = [#all, #column, #all, #all],
+      iterator_types = ["parallel", "parallel", "parallel"]}}
+      ins(%z, %bias, %x : tensor<1x?x{k}xbf16>, tensor<{k}xbf16>, tensor<1x?x{k}xbf16>)
+      outs(%empty : tensor<1x?x{k}xbf16>) {{
+  ^bb0(%z0: bf16, %b0: bf16, %x0: bf16, %o: bf16):
+    %s0 = arith.addf %z0, %b0 : bf16
+    %s1 = arith.addf %s0, %x0 : bf16
+    linalg.yield %s1 : bf16
+  }} -> tensor<1x?x{k}xbf16>
+  return %r : tensor<1x?x{k}xbf16>
+}}
+"""
+
+
+class TestEpilogues:
+    @pytest.mark.parametrize("param", [False, True], ids=["packed-here", "packed-before"])
+    def test_gated_unit_bias_and_residual(self, param):
+        """As parts of the products; more than a block of columns of each piece."""
+        k, f = 110, 304
+        text = MLP.format(
+            k=k,
+            f=f,
+            two=2 * f,
+            param0='{rlx.param, rlx.name = "gate_up"}' if param else "",
+            param1='{rlx.param, rlx.name = "down"}' if param else "",
+        )
+        assert "linalg.generic {" not in str(lower(text, "bufferized", target()))
+        weights = {"gate_up": random((2 * f, k), "bf16", 1), "down": random((k, f), "bf16", 2)}
+        bias = random(k, "bf16", 3)
+        function = compiled(text, threads=2)
+        if param:
+            function = function.bind(weights)
+        for rows in (1, 3, 33, 70, 290):
+            x = random((1, rows, k), "bf16", rows)
+            result = function(x, bias) if param else function(x, *weights.values(), bias)
+            a, b, d, c = (v.astype(np.float64) for v in (x, *weights.values(), bias))
+            y = a @ b.T
+            gate, up = y[..., :f], y[..., f:]
+            assert_close(result, gate / (1 + np.exp(-gate)) * up @ d.T + c + a)
+
+
 # -- attention -------------------------------------------------------------------------------------
 
 

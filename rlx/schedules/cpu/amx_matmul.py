@@ -12,7 +12,7 @@ rows and of the inner dimension, is copied and filled up with zeros before.
 A few rows leave tiles mostly empty: see `bf16_few_rows`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -33,7 +33,8 @@ from rlx.schedules.cpu.amx_nest import (
 )
 from rlx.schedules.cpu.bf16_pack import pack_kernel, panels_type
 from rlx.schedules.cpu.code import Index, Kernel, Kernels
-from rlx.schedules.cpu.isa import Isa
+from rlx.schedules.cpu.epilogue import Epilogue, find, finish_all, rounding
+from rlx.schedules.cpu.isa import ISAS, Isa
 from rlx.schedules.cpu.layout import Layout, packed
 
 __all__ = ["build", "layout", "prepare", "refusal"]
@@ -55,17 +56,35 @@ def layout(op: MatmulOp, isa: Isa) -> Layout:
     return Layout(depth=2)
 
 
-def build(op: MatmulOp, kernels: Kernels, isa: Isa) -> ir.Value:
-    """Emits buffers and the call for an op that :func:`prepare` made; returns the result."""
-    columns = op.results[0].type.shape[1]
-    result = code.alloc([emit.dim(op.input, 0), columns], bf16.bf16())
+def build(op: MatmulOp, kernels: Kernels, isa: Isa) -> ir.Value | None:
+    """Emits buffers and the call for an op that :func:`prepare` made; returns the result.
+
+    Returns None where it has put what the only reader of the result computes in its place.
+    """
     amx.permit(kernels)
+    found = find(op.results[0])
+    if found is None:
+        return _emit(op, kernels, op.results[0].type.shape[1], rounding(bf16.bf16()), [])
+    with ir.InsertionPoint(found.consumer), found.consumer.location:
+        found.replace(_emit(op, kernels, found.width, found.epilogue, found.matrices()))
+    return None
+
+
+def _emit(
+    op: MatmulOp,
+    kernels: Kernels,
+    columns: int,
+    epilogue: Epilogue,
+    operands: Sequence[ir.Value],
+) -> ir.Value:
+    """The product, with ``columns`` columns after the epilogue, which reads ``operands``."""
+    result = code.alloc([emit.dim(op.input, 0), columns], epilogue.result)
     panels, rows = packed(op.weight), op.input.type.shape[0]
     if panels is None:
-        run, source = _packing(kernels, op.transpose_weight, rows, _P), op.weight
+        run, source = _packing(kernels, op.transpose_weight, rows, epilogue), op.weight
     else:
-        run, source = _with_panels(kernels, rows, _P), _as_pairs(panels[0])
-    run(code.to_buffer(op.input), code.to_buffer(source), result)
+        run, source = _with_panels(kernels, rows, epilogue), _as_pairs(panels[0])
+    run(*map(code.to_buffer, (op.input, source, *operands)), result)
     return code.to_tensor(result)
 
 
@@ -76,16 +95,18 @@ def _as_pairs(panels: ir.Value) -> ir.Value:
     return tensor.collapse_shape(type_, panels, [[0], [1], [2, 3]])
 
 
-def _with_panels(kernels: Kernels, rows: int, p: Parameters) -> Kernel:
-    """input [M, K], weight in pairs, result [M, N]; ``rows`` is M if that is known."""
-    types = [matrix_type(), panels_type(), matrix_type()]
+def _with_panels(kernels: Kernels, rows: int, epilogue: Epilogue) -> Kernel:
+    """input [M, K], weight in pairs, the epilogue's buffers; ``rows`` is M if that is known."""
+    few = partial(bf16_few_rows.panels_kernel, kernels, rows)
 
     def many() -> Kernel:
-        product = _product(kernels, p)
-        return lambda a, panels, c: product(a, panels, c, 0, code.dim(c, 1))
+        product = _product(kernels, epilogue)
+        bases = [offset // SIDE for offset in epilogue.offsets]
+        return lambda *buffers: product(*buffers, 0, code.dim(buffers[-1], 1), *bases)
 
-    few = partial(bf16_few_rows.panels_kernel, kernels, rows)
-    return _either(kernels, "rlx_matmul_amx_panels", types, rows, bf16_few_rows.MOST, few, many)
+    name = epilogue.name(kernels, "rlx_matmul_amx_panels")
+    types = [matrix_type(), panels_type(), *epilogue.types()]
+    return _either(kernels, name, types, rows, bf16_few_rows.MOST, few, many, epilogue)
 
 
 def _either(
@@ -96,92 +117,115 @@ def _either(
     most: int,
     few: Callable[[], Kernel],
     many: Callable[[], Kernel],
+    epilogue: Epilogue,
 ) -> Kernel:
-    """The kernel that ``few`` makes up to ``most`` rows, else that of ``many``."""
-    if is_static(rows):
-        return few() if rows <= most else many()
-    some, all_of = few(), many()
+    """Up to ``most`` rows the kernel of ``few``, and then the epilogue; else that of ``many``."""
 
-    def body(a: ir.Value, b: ir.Value, c: ir.Value) -> None:
-        is_many = code.less(most, code.dim(a, 0))
-        code.if_(is_many, lambda: all_of(a, b, c), lambda: some(a, b, c))
+    def finished() -> Kernel:
+        run, finish = few(), finish_all(kernels, epilogue, ISAS["avx512"])
+
+        def body(a: ir.Value, b: ir.Value, *buffers: ir.Value) -> None:
+            columns = code.add(code.dim(buffers[-1], 1), max(epilogue.offsets))
+            product = code.alloc([code.dim(a, 0), columns], code.f32())
+            run(a, b, product)
+            finish(product, *buffers)
+
+        return kernels.define(f"{name}_few", types, body)
+
+    if is_static(rows):
+        return finished() if rows <= most else many()
+    some, all_of = finished(), many()
+
+    def body(*buffers: ir.Value) -> None:
+        is_many = code.less(most, code.dim(buffers[0], 0))
+        code.if_(is_many, lambda: all_of(*buffers), lambda: some(*buffers))
 
     return kernels.define(name, types, body)
 
 
-def _packing(kernels: Kernels, transposed: bool, rows: int, p: Parameters) -> Kernel:
-    """input [M, K], weight [N, K] or [K, N], result [M, N]; ``rows`` is M if that is known."""
-    name = f"rlx_matmul_{'nk' if transposed else 'kn'}_amx"
+def _packing(kernels: Kernels, transposed: bool, rows: int, epilogue: Epilogue) -> Kernel:
+    """input [M, K], weight [N, K] or [K, N], the epilogue's buffers; ``rows`` is M if known."""
+    orientation = "nk" if transposed else "kn"
+    name = epilogue.name(kernels, f"rlx_matmul_{orientation}_amx")
     few = partial(bf16_few_rows.kernel, kernels, transposed)
-    many = partial(_packing_many, kernels, transposed, p)
+    many = partial(_packing_many, kernels, transposed, f"{name}_many", epilogue)
     most = bf16_few_rows.most(transposed)
-    return _either(kernels, name, [matrix_type()] * 3, rows, most, few, many)
+    types = [matrix_type(), matrix_type(), *epilogue.types()]
+    return _either(kernels, name, types, rows, most, few, many, epilogue)
 
 
-def _packing_many(kernels: Kernels, transposed: bool, p: Parameters) -> Kernel:
+def _packing_many(kernels: Kernels, transposed: bool, name: str, epilogue: Epilogue) -> Kernel:
     """Packs the weight, part by part."""
     pack = pack_kernel(kernels, transposed)
-    product = _product(kernels, p)
+    product = _product(kernels, epilogue)
+    pieces = len(epilogue.offsets)
 
-    def body(a: ir.Value, b: ir.Value, c: ir.Value) -> None:
-        inner, columns = code.dim(a, 1), code.dim(c, 1)
+    def body(a: ir.Value, b: ir.Value, *buffers: ir.Value) -> None:
+        inner, columns = code.dim(a, 1), code.dim(buffers[-1], 1)
         depth = code.maximum(code.round_up(inner, DEPTH), DEPTH)
         # All columns unless they are very many.
-        most = arith.divui(code.index(p.packed), depth)
-        most = code.round_up(code.maximum(most, 1), p.columns)
+        most = arith.divui(code.index(_P.packed), depth)
+        most = code.round_up(code.maximum(most, 1), _P.columns)
         width = code.minimum(code.round_up(columns, 2 * SIDE), most)
         count, pairs = code.ceil_div(width, SIDE), arith.divui(depth, code.index(2))
-        panels = code.alloc([count, pairs, 2 * SIDE], bf16.bf16())
+        panels = code.alloc([code.multiply(count, pieces), pairs, 2 * SIDE], bf16.bf16())
 
         def some(j: ir.Value) -> None:
             left = code.minimum(code.subtract(columns, j), width)
             groups = code.ceil_div(left, 2 * SIDE)
-            work = code.multiply(code.multiply(groups, inner), 2)
-            pack(kernels.parts(groups, work), groups, b, panels, j)
-            product(a, panels, c, j, left)
+            parts = kernels.parts(groups, code.multiply(code.multiply(groups, inner), 2))
+            bases = [code.multiply(count, n) for n in range(pieces)]
+            for base, offset in zip(bases, epilogue.offsets, strict=True):
+                pack(parts, groups, b, panels, base, code.add(j, offset))
+            product(a, panels, *buffers, j, left, *bases)
 
         code.loop(0, columns, width, some)
 
-    name = f"rlx_matmul_{'nk' if transposed else 'kn'}_amx_packing"
-    return kernels.define(name, [matrix_type()] * 3, body)
+    return kernels.define(name, [matrix_type(), matrix_type(), *epilogue.types()], body)
 
 
-def _product(kernels: Kernels, p: Parameters) -> Kernel:
-    """input, panels, result, its first column, how many: the product with all rows of the input."""
+def _product(kernels: Kernels, epilogue: Epilogue) -> Kernel:
+    """The product with all rows of the input, for some columns of the result.
+
+    Takes the input, panels, the epilogue's buffers, the first column of the result and how many,
+    and for every piece the first panel.
+    """
     index = ir.IndexType.get()
-    types = [matrix_type(), panels_type(), matrix_type(), index, index]
-    blocks = kernels.parallel("rlx_matmul_amx_blocks", types, partial(_blocks, kernels, p))
+    pieces = len(epilogue.offsets)
+    types = [matrix_type(), panels_type(), *epilogue.types(), *[index] * (2 + pieces)]
+    blocks = kernels.parallel(
+        epilogue.name(kernels, "rlx_matmul_amx_blocks"), types, partial(_blocks, kernels, epilogue)
+    )
 
-    def body(
-        a: ir.Value, panels: ir.Value, c: ir.Value, column: ir.Value, columns: ir.Value
-    ) -> None:
-        rows, inner = code.dim(a, 0), code.dim(a, 1)
-        count = code.multiply(code.ceil_div(rows, p.rows), code.ceil_div(columns, p.columns))
+    def body(a: ir.Value, panels: ir.Value, *others: ir.Value) -> None:
+        rows, inner, columns = code.dim(a, 0), code.dim(a, 1), others[-1 - pieces]
+        count = code.multiply(code.ceil_div(rows, _P.rows), code.ceil_div(columns, _P.columns))
         # About a multiplication and an addition for each of 500 elements in a nanosecond.
-        work = code.multiply(code.multiply(rows, inner), columns)
+        work = code.multiply(code.multiply(rows, inner), code.multiply(columns, pieces))
         nanoseconds = arith.divui(work, code.index(500))
-        blocks(kernels.parts(count, nanoseconds), count, a, panels, c, column, columns)
+        blocks(kernels.parts(count, nanoseconds), count, a, panels, *others)
 
-    return kernels.define("rlx_matmul_amx", types, body)
+    return kernels.define(epilogue.name(kernels, "rlx_matmul_amx"), types, body)
 
 
 def _blocks(
     kernels: Kernels,
-    p: Parameters,
-    part: ir.Value,
+    epilogue: Epilogue,
+    _: ir.Value,
     low: ir.Value,
     high: ir.Value,
     a: ir.Value,
     panels: ir.Value,
-    c: ir.Value,
-    column: ir.Value,
-    columns: ir.Value,
+    *others: ir.Value,
 ) -> None:
     """Blocks [low, high) of the result, counted along its rows."""
+    p, count = _P, len(epilogue.offsets)
+    outputs, (column, columns, *bases) = others[: -2 - count], others[-2 - count :]
     runs = {
-        (source, first): nest(kernels, p, source, first)
+        (source, first, own): nest(kernels, p, source, first, own)
         for source in (matrix_type(), tiles_type())
         for first in (True, False)
+        for own in ([None, epilogue] if count > 1 else [epilogue])
     }
     copy = copying(kernels)
     rows, inner = code.dim(a, 0), code.dim(a, 1)
@@ -190,7 +234,7 @@ def _blocks(
     # Without an inner dimension there is one step of zeros.
     has_rest = arith.ori(code.less(whole, inner), code.less(inner, 1))
 
-    sums = code.alloc(sums_type(p).shape, code.f32())
+    *before, last_sums = (code.alloc(sums_type(p).shape, code.f32()) for _ in range(count))
     last_rows = code.alloc([2, arith.divui(whole, code.index(DEPTH)), SIDE, DEPTH], bf16.bf16())
     last_steps = code.alloc([p.rows // SIDE, STEP // DEPTH, SIDE, DEPTH], bf16.bf16())
     last_panels = code.alloc([p.columns // SIDE, STEP // 2, 2 * SIDE], bf16.bf16())
@@ -200,7 +244,6 @@ def _blocks(
         j = code.multiply(arith.remui(number, across), p.columns)
         height = code.minimum(code.subtract(rows, i), p.rows)
         width = code.minimum(code.subtract(columns, j), p.columns)
-        panel, to_column = arith.divui(j, code.index(SIDE)), code.add(column, j)
         direct = arith.subi(height, arith.remui(height, code.index(2 * SIDE)))
         has_more, below = code.less(direct, height), code.add(i, direct)
         left = code.subtract(height, direct)
@@ -214,40 +257,50 @@ def _blocks(
             arith.cmpi(arith.CmpIPredicate.eq, j, code.index(0)),
         )
         code.if_(is_new, copies)
+        to_column = code.add(column, j)
+        first_panel = arith.divui(j, code.index(SIDE))
 
-        def run(source: ir.Value, first: bool, weight: ir.Value, *arguments: Any) -> None:
-            type_ = matrix_type() if source == a else tiles_type()
-            runs[type_, first](source, weight, sums, c, *arguments)
+        def piece(base: ir.Value, sums: ir.Value, own: Epilogue | None) -> None:
+            panel = code.add(base, first_panel)
+            outside = [] if own is None else [*before, *outputs]
 
-        def inner_block(k: ir.Value) -> None:
-            end = code.minimum(code.add(k, p.inner), whole)
-            steps = (k, k, code.subtract(end, k))
-            last = arith.cmpi(arith.CmpIPredicate.eq, end, inner)
-            at = (panel, width, to_column)
+            def run(source: ir.Value, first: bool, weight: ir.Value, *numbers: Any) -> None:
+                type_ = matrix_type() if source == a else tiles_type()
+                runs[type_, first, own](source, weight, sums, *outside, *numbers)
 
-            def nests(first: bool) -> None:
-                run(a, first, panels, i, *steps, last, 0, direct, *at, i)
+            def inner_block(k: ir.Value) -> None:
+                end = code.minimum(code.add(k, p.inner), whole)
+                steps = (k, k, code.subtract(end, k))
+                last = arith.cmpi(arith.CmpIPredicate.eq, end, inner)
+                at = (panel, width, to_column)
 
-                def more() -> None:
-                    run(last_rows, first, panels, 0, *steps, last, direct, left, *at, below)
+                def nests(first: bool) -> None:
+                    run(a, first, panels, i, *steps, last, 0, direct, *at, i)
 
-                code.if_(has_more, more)
+                    def more() -> None:
+                        run(last_rows, first, panels, 0, *steps, last, direct, left, *at, below)
 
-            code.if_(code.less(k, 1), lambda: nests(True), lambda: nests(False))
+                    code.if_(has_more, more)
 
-        code.loop(0, whole, p.inner, inner_block)
+                code.if_(code.less(k, 1), lambda: nests(True), lambda: nests(False))
 
-        def rest() -> None:
-            _last_steps(panels, last_panels, panel, width, whole, inner)
+            code.loop(0, whole, p.inner, inner_block)
 
-            def last(first: bool) -> None:
-                steps = (0, 0, STEP)
-                at = (0, width, to_column)
-                run(last_steps, first, last_panels, 0, *steps, code.true(), 0, height, *at, i)
+            def rest() -> None:
+                _last_steps(panels, last_panels, panel, width, whole, inner)
 
-            code.if_(code.less(whole, 1), lambda: last(True), lambda: last(False))
+                def last(first: bool) -> None:
+                    at = (0, width, to_column)
+                    steps = (0, 0, STEP)
+                    run(last_steps, first, last_panels, 0, *steps, code.true(), 0, height, *at, i)
 
-        code.if_(has_rest, rest)
+                code.if_(code.less(whole, 1), lambda: last(True), lambda: last(False))
+
+            code.if_(has_rest, rest)
+
+        for base, sums in zip(bases[:-1], before, strict=True):
+            piece(base, sums, None)
+        piece(bases[-1], last_sums, epilogue)
 
     code.loop(low, high, 1, block)
 

@@ -48,7 +48,7 @@ def most(transposed: bool) -> int:
 
 
 def panels_kernel(kernels: Kernels, count: int) -> Kernel:
-    """input [M, K] with M <= MOST, weight in pairs, result [M, N], which is overwritten.
+    """input [M, K] with M <= MOST, weight in pairs, f32 result [M, N], which is overwritten.
 
     Args:
         kernels: where the kernel goes.
@@ -59,11 +59,11 @@ def panels_kernel(kernels: Kernels, count: int) -> Kernel:
         tiles = tuple(tile for tile in _PANELS if tile.rows >= count)[:1]
     i32 = ir.IntegerType.get_signless(32)
     pairs = ir.MemRefType.get([code.DYNAMIC], i32)
-    matrix = code.matrix(bf16.bf16())
+    result = code.matrix(code.f32())
     name = "rlx_matmul_bf16_few"
     runs = {
         tile: kernels.parallel(
-            f"{name}_{tile.rows}", [pairs, panels_type(), matrix], partial(_panels, tile)
+            f"{name}_{tile.rows}", [pairs, panels_type(), result], partial(_panels, tile)
         )
         for tile in tiles
     }
@@ -88,7 +88,7 @@ def panels_kernel(kernels: Kernels, count: int) -> Kernel:
 
     if is_static(count):
         name += f"_up_to_{tiles[0].rows}"
-    return kernels.define(name, [matrix, panels_type(), matrix], body)
+    return kernels.define(name, [code.matrix(bf16.bf16()), panels_type(), result], body)
 
 
 def _steps(a: ir.Value, height: int) -> ir.Value:
@@ -169,7 +169,7 @@ def _panels(
                     total = arith.addf(total, sums[u, i, j])
                 column = code.multiply(panel, PANEL)
                 left = code.subtract(code.dim(c, 1), column)
-                bf16.store(bf16.narrow(total), c, [i, column], left)
+                code.store(total, c, [i, column], left)
 
         for i in range(tile.rows):
             code.if_(code.less(i, rows), partial(row, i))
@@ -185,24 +185,8 @@ def _broadcast(pair: ir.Value) -> ir.Value:
 
 
 def kernel(kernels: Kernels, transposed: bool) -> Kernel:
-    """input [M, K], weight [N, K] or [K, N], result [M, N], which is overwritten."""
+    """input [M, K], weight [N, K] or [K, N], f32 result [M, N], which is overwritten."""
     matrix = code.matrix(bf16.bf16())
     name = f"rlx_matmul_{'nk' if transposed else 'kn'}_bf16"
-    wide = [matrix, matrix, code.matrix(code.f32())]
-    run = few_rows.kernel(kernels, name, wide, transposed, _BASE)
-
-    def body(a: ir.Value, b: ir.Value, c: ir.Value) -> None:
-        rows, columns = code.dim(c, 0), code.dim(c, 1)
-        sums = code.alloc([rows, columns], code.f32())
-        run(a, b, sums)
-
-        def row(i: ir.Value) -> None:
-            def some(j: ir.Value, inside: Index | None) -> None:
-                value = bf16.narrow(code.load(sums, [i, j], PANEL, inside))
-                bf16.store(value, c, [i, j], inside)
-
-            code.vectors(columns, PANEL, some)
-
-        code.loop(0, rows, 1, row)
-
-    return kernels.define(f"{name}_few_narrow", [matrix] * 3, body)
+    types = [matrix, matrix, code.matrix(code.f32())]
+    return few_rows.kernel(kernels, name, types, transposed, _BASE)

@@ -18,15 +18,22 @@ def pack_kernel(kernels: Kernels, transposed: bool) -> Kernel:
     """Packs columns of a weight [N, K] or [K, N], two panels at a time.
 
     The kernel is one of `Kernels.parallel`, for pairs of panels, and takes the weight, the panels,
-    whose inner dimension is padded to a multiple of 32, and the first column.
+    whose inner dimension is padded to a multiple of 32, the first one to write, and the first
+    column.
     """
     name = f"rlx_pack_pairs_{'nk' if transposed else 'kn'}"
-    types = [code.matrix(bf16.bf16()), panels_type(), ir.IndexType.get()]
+    types = [code.matrix(bf16.bf16()), panels_type(), *[ir.IndexType.get()] * 2]
     return kernels.parallel(name, types, _pack_transposed if transposed else _pack)
 
 
 def _pack(
-    part: ir.Value, low: ir.Value, high: ir.Value, weight: ir.Value, panels: ir.Value, j: ir.Value
+    _: ir.Value,
+    low: ir.Value,
+    high: ir.Value,
+    weight: ir.Value,
+    panels: ir.Value,
+    first: ir.Value,
+    j: ir.Value,
 ) -> None:
     """Two panels at a time of a weight [K, N], from column ``j`` on; zeros fill them up."""
     inner, columns = code.dim(weight, 0), code.dim(weight, 1)
@@ -34,7 +41,7 @@ def _pack(
     pairs = code.dim(panels, 1)
 
     def group(g: ir.Value) -> None:
-        panel = code.multiply(g, 2)
+        panel = code.add(first, code.multiply(g, 2))
         column = code.add(j, code.multiply(g, LANES))
         left = code.subtract(columns, column)
 
@@ -62,7 +69,13 @@ def _pack(
 
 
 def _pack_transposed(
-    part: ir.Value, low: ir.Value, high: ir.Value, weight: ir.Value, panels: ir.Value, j: ir.Value
+    _: ir.Value,
+    low: ir.Value,
+    high: ir.Value,
+    weight: ir.Value,
+    panels: ir.Value,
+    first: ir.Value,
+    j: ir.Value,
 ) -> None:
     """Two panels at a time of a weight [N, K], from column ``j`` on.
 
@@ -72,21 +85,21 @@ def _pack_transposed(
     inner, last = code.dim(weight, 1), code.subtract(code.dim(weight, 0), 1)
 
     def panel(n: ir.Value) -> None:
-        column = code.add(j, code.multiply(n, PANEL))
+        column, to = code.add(j, code.multiply(n, PANEL)), code.add(first, n)
         rows = [code.minimum(code.add(column, i), last) for i in range(PANEL)]
 
         def square(k: ir.Value, count: Index | None) -> None:
             loaded = [bf16.load(weight, [row, k], count) for row in rows]
             pair = arith.divui(k, code.index(2))
             for i, column in enumerate(bf16.transpose_pairs(loaded)):
-                bf16.store(column, panels, [n, code.add(pair, i), 0])
+                bf16.store(column, panels, [to, code.add(pair, i), 0])
 
         code.vectors(inner, LANES, square)
 
         def clear(k: ir.Value) -> None:
             pair = arith.divui(k, code.index(2))
             for i in range(PAIRS):
-                bf16.store(bf16.zero(), panels, [n, code.add(pair, i), 0])
+                bf16.store(bf16.zero(), panels, [to, code.add(pair, i), 0])
 
         depth = code.multiply(code.dim(panels, 1), 2)
         code.loop(code.round_up(inner, LANES), depth, LANES, clear)
