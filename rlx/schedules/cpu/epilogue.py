@@ -198,7 +198,16 @@ class Found:
 
 
 def find(product: ir.Value) -> Found | None:
-    """The only op that reads ``product`` [M, N], if it can become an epilogue."""
+    """The only op that reads ``product`` [M, N], if it can become an epilogue.
+
+    To ask for the number of rows is not to read; it is answered from the product's input.
+    """
+    rows = emit.dim(product.owner.operation.operands[0], 0)
+    for use in list(product.uses):
+        user = use.owner.operation
+        if user.name == "tensor.dim" and _number(user.operands[1]) == 0:
+            user.results[0].replace_all_uses_with(emit.as_index(rows))
+            user.erase()
     between: list[ir.Operation] = []
     leading: tuple[emit.Size, ...] = ()
     value = product
@@ -213,7 +222,7 @@ def find(product: ir.Value) -> Found | None:
         leading = tuple(size if is_static(size) else next(dynamic) for size in sizes[:-1])
         between.append(user)
         value = user.results[0]
-    pieces = _pieces(value, leading)
+    pieces = _pieces(value, leading or (rows,))
     if pieces is None:
         return None
     between += [piece.owner.operation for piece in pieces if piece != value]
@@ -256,7 +265,7 @@ def _pieces(value: ir.Value, leading: tuple[emit.Size, ...]) -> dict[ir.Value, i
             list(ir.DenseI64ArrayAttr(user.attributes[name]))
             for name in ("static_offsets", "static_strides")
         )
-        whole = zip(_sizes(user), leading or (emit.dim(value, 0),), strict=False)
+        whole = zip(_sizes(user), leading, strict=False)
         start = offsets[-1]
         fits = (
             set(strides) == {1}
@@ -374,6 +383,13 @@ def _key(block: ir.Block, slots: dict[ir.Value, int]) -> Any:
 
 def _is_plain(type_: ir.Type) -> bool:
     return isinstance(type_, _FLOATS) or type_ == ir.IntegerType.get_signless(1)
+
+
+def _number(value: ir.Value) -> int | None:
+    """The index that a value is."""
+    if isinstance(value.owner, ir.Block) or value.owner.name != "arith.constant":
+        return None
+    return ir.IntegerAttr(value.owner.attributes["value"]).value
 
 
 def _constant(value: ir.Value) -> float | None:
