@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from cuda_harness import check, run
-from harness import random
+from harness import random, reference
 
 from rlx.dialects.attention import AttentionOp
 from rlx.testing.gpu_interpreter import KernelError
@@ -155,6 +155,38 @@ def test_hopper_leaves_the_rest_to_the_portable_kernel(sizes, attrs):
 
 def test_bfloat16_is_what_it_says():
     assert operands(1, 1, 1, 1, 1, 1)[0].dtype == ml_dtypes.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("queries", "arch"), [(70, "sm_80"), (70, "sm_90a"), (2, "sm_80")], ids=str
+)
+def test_what_is_not_seen_may_hold_anything(queries, arch):
+    q, k, v = operands(1, queries, 90, 2, 1, 64)
+    attrs = {"num_heads": 2, "num_kv_heads": 1, "head_dim": 64, "causal": True}
+    first = 90 - queries  # position of the first query
+    k[:, first + 1 :: 3], v[:, first + 1 :: 3] = np.nan, np.inf
+    v[0, first + 1, 3] = np.nan
+    with np.errstate(all="ignore"):
+        actual = run(AttentionOp, q, k, v, arch=arch, kernel=KERNEL, **attrs)
+        expected = reference(AttentionOp, q, k, v, **attrs)
+    assert_equal(actual, expected)
+    k[:] = 0
+    v[:, :, :8] = 1
+    v[0, first, 2], v[0, first, 3] = np.inf, -np.inf
+    with np.errstate(all="ignore"):
+        actual = run(AttentionOp, q, k, v, arch=arch, kernel=KERNEL, **attrs)
+        expected = reference(AttentionOp, q, k, v, **attrs)
+    assert np.isinf(expected).any()
+    assert_equal(actual, expected)
+
+
+def assert_equal(actual, expected):
+    finite = np.isfinite(expected)
+    assert not finite.all() and finite.any()
+    kind = np.where(finite, 0, expected)
+    np.testing.assert_array_equal(np.where(np.isfinite(actual), 0, actual.astype(float)), kind)
+    actual, expected = (np.where(finite, x, 0) for x in (actual, expected))
+    np.testing.assert_allclose(actual.astype(float), expected, atol=2e-2, rtol=0)
 
 
 def test_lengths_are_checked():

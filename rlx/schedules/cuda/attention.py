@@ -36,6 +36,9 @@ _MOST_COLUMNS = 256
 FEW_ROWS = 64
 """Up to here keys are split over blocks."""
 
+_FLAGS_BYTES = 1024
+_ROUNDS = 5
+
 _SPLIT_BLOCKS = 768
 """Blocks that keys are split over, about; enough to have several on every processor."""
 
@@ -49,12 +52,14 @@ class Parameters:
         rows: of a warp, a multiple of 16.
         keys: of a tile, a multiple of 16.
         split: whether keys are split over blocks.
+        guarded: whether there is an argument of flags, and nothing to do if none is set.
     """
 
     warps: int
     rows: int
     keys: int
     split: bool = False
+    guarded: bool = False
 
     @property
     def block_rows(self) -> int:
@@ -67,7 +72,8 @@ class Parameters:
     def shared(self, dims: int, columns: int) -> int:
         """Bytes of shared memory for heads of ``dims``, ``columns`` of values at a time."""
         queries = max(Tile.bytes_of(self.block_rows, dims), Tile.bytes_of(self.block_rows, columns))
-        return queries + Tile.bytes_of(self.keys, dims) + Tile.bytes_of(self.keys, columns)
+        tiles = Tile.bytes_of(self.keys, dims) + Tile.bytes_of(self.keys, columns)
+        return queries + tiles + _FLAGS_BYTES
 
 
 # By what the head dims are at most; the first that fits into shared memory.
@@ -177,6 +183,8 @@ def emit_kernel(kernels: Kernels, problem: Problem, p: Parameters) -> Any:
         types.append(ir.Type.parse(problem.mask))
     if problem.lengths is not None:
         types.append(code.matrix(ir.Type.parse(problem.lengths), 1))
+    if p.guarded:
+        types.append(code.matrix(ir.IntegerType.get_signless(32), 1))
     outs = [code.matrix(code.f32(), 4), code.matrix(code.f32(), 4)]
     types += outs if p.split else [code.matrix(element, 3)]
     name = kernels.name(f"rlx_attention_{problem.element}", (problem, p))
@@ -242,35 +250,149 @@ class _Attention(Softmax):
         rest = list(arguments[3:])
         self.mask = rest.pop(0) if problem.mask is not None else None
         lengths = rest.pop(0) if problem.lengths is not None else None
+        flags = rest.pop(0) if p.guarded else None
         self.element = ir.Type.parse(problem.element)
         self.queries, self.keys = code.dim(self.query, 1), code.dim(self.key, 1)
-        self.thread = code.thread(p.threads)
-        self.lane = Lane(code.remainder(self.thread, 32))
-        self.warp_row = code.multiply(code.warp_of(self.thread), p.rows)
+        self.be(code.thread(p.threads))
         self.rows = code.multiply(self.queries, problem.repeat)
-        splits = code.dim(rest[0], 0) if p.split else 1
-        split = self.place(splits)
-        self.reach(lengths)
 
         memory = Memory()
         self.q = memory.tile(p.block_rows, problem.padded, self.element)
-        out = memory.tile(p.block_rows, self.columns, self.element, at=0)
+        self.out = memory.tile(p.block_rows, self.columns, self.element, at=0)
         self.k = memory.tile(p.keys, problem.padded, self.element)
         self.v = memory.tile(p.keys, self.columns, self.element)
+        self.flags = memory.take([2], ir.IntegerType.get_signless(32))
+        code.if_(code.equal(self.thread, 0), self.clear_flags)
+        if flags is None:
+            self.run(lengths, rest)
+        else:
+            code.if_(self.any_of(flags), lambda: self.run(lengths, rest))
 
+    def be(self, thread: ir.Value) -> None:
+        """Sets what depends on the thread."""
+        self.thread = thread
+        self.lane = Lane(code.remainder(thread, 32))
+        self.warp_row = code.multiply(code.warp_of(thread), self.p.rows)
+
+    def run(self, lengths: ir.Value | None, outs: list[ir.Value]) -> None:
+        p = self.p
+        splits = code.dim(outs[0], 0) if p.split else 1
+        split = self.place(splits)
+        self.reach(lengths)
         first, end = self.tiles(split, splits)
+
+        def put(state: _State, mode: ir.Value | None) -> None:
+            if p.split:
+                self.write_part(state, split, outs[0], outs[1], mode)
+                return
+            self.stage(state)
+            code.barrier()
+            self.write(outs[0], mode)
+
+        def round_(mode: ir.Value) -> ir.Value:
+            thread = self.thread
+            self.be(code.opaque(thread))
+            self.start(first, end)
+            state = self.loop(first, end, mode)
+            self.be(code.opaque(thread))
+            code.wait(0)
+            trouble = self.share(self.trouble(state), 0)
+
+            def first_time() -> list[ir.Value]:
+                code.if_(arith.xori(trouble, code.i1(True)), lambda: put(state, None))
+                return [code.select(trouble, 1, _ROUNDS)]
+
+            def later() -> list[ir.Value]:
+                put(state, mode)
+                return [code.index(code.add(mode, 1))]
+
+            (following,) = code.if_(_is(mode, 0), first_time, later, [ir.IndexType.get()])
+            code.barrier()
+            return following
+
+        code.repeat(0, _ROUNDS, round_)
+
+    def start(self, first: Index, end: Index) -> None:
+        """Starts to copy what comes first."""
         self.load_queries()
         code.if_(code.less(first, end), lambda: self.load_keys(first))
         code.commit()
-        sums = self.loop(first, end)
-        code.wait(0)
-        if p.split:
-            self.write_part(sums, split, *rest)
-        else:
-            code.barrier()
-            self.stage(sums, out)
-            code.barrier()
-            self.write(out, rest[0])
+
+    # -- values that are not finite ----------------------------------------------------------------
+    #
+    # What a row does not see must not show, but zero times infinity is NaN. Where a sum is not
+    # finite, all are computed again, in four rounds: with zeros in place of values that are not
+    # finite; then with ones in place of each of infinity, minus infinity and NaN, and zeros
+    # elsewhere, which tells what shows after all.
+
+    def clear_flags(self) -> None:
+        for n in range(2):
+            memref.store(code.i32(0), self.flags, [code.index(n)])
+
+    def share(self, condition: ir.Value, number: int) -> ir.Value:
+        """Whether the condition holds for any thread of the block; a barrier."""
+
+        def tell() -> None:
+            kind = arith.AtomicRMWKind.ori
+            memref.atomic_rmw(kind, code.i32(1), self.flags, [code.index(number)])
+
+        code.if_(condition, tell)
+        code.barrier()
+        found = code.load_raw(self.flags, [number])
+        return arith.cmpi(arith.CmpIPredicate.ne, found, code.i32(0))
+
+    def any_of(self, flags: ir.Value) -> ir.Value:
+        def add(i: ir.Value, found: ir.Value) -> list[ir.Value]:
+            return [arith.ori(found, code.load_raw(flags, [i]))]
+
+        (found,) = code.loop(self.thread, code.dim(flags, 0), self.p.threads, add, [code.i32(0)])
+        code.barrier()  # the flags of the block are cleared
+        return self.share(arith.cmpi(arith.CmpIPredicate.ne, found, code.i32(0)), 1)
+
+    def trouble(self, state: "_State") -> ir.Value:
+        """Whether a sum is not finite."""
+        found = zero = code.scalar(0.0)
+        for total in state.sums:
+            for i in range(2):
+                for x in range(2):
+                    found = code.fma(code.element(total, i, x), zero, found)
+        return arith.cmpf(arith.CmpFPredicate.UNO, found, found)
+
+    def replace_values(self, mode: ir.Value) -> None:
+        """Makes of the tile of values what the round needs."""
+        zero, one = code.scalar(0.0), code.scalar(1.0)
+        columns = self.columns
+
+        def change(number: ir.Value) -> None:
+            row, inside = code.divide(number, columns), code.remainder(number, columns)
+            column = code.add(
+                self.v.column(row, code.divide(inside, code.CHUNK)),
+                code.remainder(inside, code.CHUNK),
+            )
+            place = [code.index(row), code.index(column)]
+            x = arith.extf(code.f32(), memref.load(self.v.memory, place))
+            finite = arith.cmpf(arith.CmpFPredicate.OEQ, arith.subf(x, x), zero)
+            kind = arith.select(_is(mode, 2), _equals(x, math.inf), _equals(x, -math.inf))
+            nan = arith.cmpf(arith.CmpFPredicate.UNO, x, x)
+            kind = arith.select(_is(mode, 4), nan, kind)
+            value = arith.select(
+                _is(mode, 1), arith.select(finite, x, zero), arith.select(kind, one, zero)
+            )
+            memref.store(arith.truncf(self.element, value), self.v.memory, place)
+
+        code.loop(self.thread, self.p.keys * columns, self.p.threads, change)
+
+    def combine(self, mode: ir.Value, value: ir.Value, before: ir.Value) -> ir.Value:
+        """What a round makes of the result of those before, all in f32."""
+        nan, infinity = code.scalar(math.nan), code.scalar(math.inf)
+        against = arith.select(_equals(before, math.inf), nan, code.scalar(-math.inf))
+        special = arith.select(_is(mode, 2), infinity, against)
+        special = arith.select(_is(mode, 4), nan, special)
+        shows = arith.cmpf(arith.CmpFPredicate.OGT, value, code.scalar(0.0))
+        after = arith.select(shows, special, before)
+        return arith.select(_is(mode, 1), value, after)
+
+    # -- places ------------------------------------------------------------------------------------
 
     def place(self, splits: Index) -> Index:
         """Which part of the problem the block computes; returns which part of the keys it sees."""
@@ -363,7 +485,7 @@ class _Attention(Softmax):
 
     # -- the loop over tiles -----------------------------------------------------------------------
 
-    def loop(self, first: Index, end: Index) -> "_State":
+    def loop(self, first: Index, end: Index, mode: ir.Value) -> "_State":
         zero = code.zeros(code.pairs(2, code.f32()))
         lowest, nothing = code.scalar(-math.inf), code.scalar(0.0)
         state = _State(
@@ -384,6 +506,12 @@ class _Attention(Softmax):
             coming = code.add(number, 1)
             code.if_(code.less(coming, end), lambda: self.load_keys(coming))
             code.commit()
+
+            def replace() -> None:
+                self.replace_values(mode)
+                code.barrier()
+
+            code.if_(code.less(0, mode), replace)
             return self.mix(weights, state).pack()
 
         return self.unpack(code.loop(first, end, 1, step, state.pack()))
@@ -473,9 +601,9 @@ class _Attention(Softmax):
 
     # -- results -----------------------------------------------------------------------------------
 
-    def stage(self, state: "_State", out: Tile) -> None:
+    def stage(self, state: "_State") -> None:
         """Divides by the sums of weights, rounds, and puts rows into shared memory."""
-        lane = self.lane
+        lane, out = self.lane, self.out
         for m in range(self.m_tiles):
             for i in range(2):
                 factor = self.inverse(state.totals[2 * m + i])
@@ -487,9 +615,9 @@ class _Attention(Softmax):
                     at = code.add(out.column(lane.row, 0, e), lane.column)
                     vector.store(both, out.memory, [code.index(row), code.index(at)], alignment=4)
 
-    def write(self, out: Tile, result: ir.Value) -> None:
+    def write(self, result: ir.Value, mode: ir.Value | None) -> None:
         """Writes rows of the block, as much of them as there is."""
-        problem, p = self.problem, self.p
+        problem, p, out = self.problem, self.p, self.out
         chunks = self.columns // code.CHUNK
         type_ = ir.VectorType.get([code.CHUNK], self.element)
         wide = code.aligned(result) if problem.v_dims % code.CHUNK == 0 else code.i1(False)
@@ -515,10 +643,18 @@ class _Attention(Softmax):
 
                 def element(e: ir.Value) -> None:
                     value = code.load_raw(out.memory, [row, code.add(start, e)])
-                    memref.store(value, result, [*place, code.index(code.add(column, e))])
+                    at = [*place, code.index(code.add(column, e))]
+                    if mode is not None:
+                        before = arith.extf(code.f32(), memref.load(result, at))
+                        value = self.combine(mode, arith.extf(code.f32(), value), before)
+                        value = arith.truncf(self.element, value)
+                    memref.store(value, result, at)
 
                 code.loop(0, left, 1, element)
 
+            if mode is not None:
+                code.if_(code.less(at, self.rows), elements)
+                return
             whole = code.at_most(code.add(inside, code.CHUNK), problem.v_dims)
             fits = arith.andi(wide, whole)
             code.if_(code.less(at, self.rows), lambda: code.if_(fits, vectors, elements))
@@ -527,7 +663,14 @@ class _Attention(Softmax):
 
     # -- split keys --------------------------------------------------------------------------------
 
-    def write_part(self, state: "_State", split: Index, sums: ir.Value, stats: ir.Value) -> None:
+    def write_part(
+        self,
+        state: "_State",
+        split: Index,
+        sums: ir.Value,
+        stats: ir.Value,
+        mode: ir.Value | None,
+    ) -> None:
         """Sums, largest scores (as exponents of two) and totals of what the block saw."""
         problem, lane = self.problem, self.lane
         heads = problem.heads
@@ -556,7 +699,7 @@ class _Attention(Softmax):
                         for x in range(2):
                             column = code.add(start, code.add(lane.column, 8 * e + x))
                             value = vector.extract(both, [], [x])
-                            self.store_if_inside(value, sums, place, column)
+                            self.store_if_inside(value, sums, place, column, mode)
 
                     def statistics() -> None:
                         memref.store(top, stats, [*place, code.index(0)])
@@ -569,10 +712,19 @@ class _Attention(Softmax):
                 code.if_(code.less(at, self.rows), one)
 
     def store_if_inside(
-        self, value: ir.Value, sums: ir.Value, place: list[ir.Value], column: Index
+        self,
+        value: ir.Value,
+        sums: ir.Value,
+        place: list[ir.Value],
+        column: Index,
+        mode: ir.Value | None,
     ) -> None:
         def store() -> None:
-            memref.store(value, sums, [*place, code.index(column)])
+            at = [*place, code.index(column)]
+            made = value
+            if mode is not None:
+                made = self.combine(mode, value, memref.load(sums, at))
+            memref.store(made, sums, at)
 
         if self.problem.v_dims % self.columns == 0:
             store()
@@ -604,6 +756,8 @@ class _Attention(Softmax):
             def add(s: ir.Value, total: ir.Value, weight: ir.Value) -> list[ir.Value]:
                 factor = code.exp2(arith.subf(statistic(s, 0), base))
                 value = code.load_raw(sums, [s, row, 0, e])
+                # What has no weight may be infinite.
+                value = arith.select(_equals(factor, 0.0), zero, value)
                 return [code.fma(value, factor, total), code.fma(statistic(s, 1), factor, weight)]
 
             total, weight = code.loop(0, splits, 1, add, [zero, zero])
@@ -626,3 +780,11 @@ class _State:
 
     def pack(self) -> list[ir.Value]:
         return [*self.sums, *self.tops, *self.totals]
+
+
+def _is(mode: ir.Value, number: int) -> ir.Value:
+    return code.equal(mode, number)
+
+
+def _equals(x: ir.Value, value: float) -> ir.Value:
+    return arith.cmpf(arith.CmpFPredicate.OEQ, x, code.scalar(value))

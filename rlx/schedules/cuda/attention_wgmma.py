@@ -9,13 +9,13 @@ Rows are pairs of a query and a head of the group, which is what a box of TMA wi
 and one for queries brings. Where the heads of a group do not divide 128, the last rows stay idle.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rlx.dialects import emit
 from rlx.dialects.attention import AttentionOp
 from rlx.dialects.base import RlxOp
 from rlx.dialects.types import is_static
-from rlx.host import arith, ir, vector
+from rlx.host import arith, ir, memref, vector
 from rlx.schedules.cuda import attention, code, hopper
 from rlx.schedules.cuda.arch import Arch
 from rlx.schedules.cuda.code import Index, Lane, Tile
@@ -94,6 +94,7 @@ def build(op: AttentionOp, kernels: Kernels, arch: Arch) -> ir.Value:
     problem = Problem.of(op)
     shape = emit.sizes(op.query)
     result = code.alloc(shape, op.query.type.element_type)
+    flat = [code.to_buffer(x) for x in (op.query, op.key, op.value)]
     buffers = []
     for value, heads in (
         (op.query, op.num_heads),
@@ -102,38 +103,43 @@ def build(op: AttentionOp, kernels: Kernels, arch: Arch) -> ir.Value:
     ):
         split = emit.split_axis(value, 2, [heads, problem.dims])
         buffers.append(code.to_buffer(split))
-    emit_kernel(kernels, problem, parameters(problem.dims))(buffers, result)
+    flags = emit_kernel(kernels, problem, parameters(problem.dims))(buffers, result)
+    # Where infinite values showed that must not, all is computed once more.
+    portable = attention.parameters(problem, arch, None)
+    assert portable is not None  # else it was refused
+    again = attention.emit_kernel(kernels, problem, replace(portable, guarded=True))
+    again([*flat, flags], result)
     return code.to_tensor(result)
 
 
 def emit_kernel(kernels: Kernels, problem: Problem, p: Parameters):
-    """A function that emits the launch, given buffers [B, S, heads, D] and that of the result."""
+    """A function that emits the launch, given buffers [B, S, heads, D] and that of the result.
+
+    It returns a buffer of flags; a flag tells of sums that are not finite.
+    """
     kernel = _Attention(problem, p)
     element = ir.Type.parse(problem.element)
     boxes = kernel.query_box, kernel.key_box, kernel.key_box
     types = [hopper.map_type(box, element) for box in boxes]
-    types += [ir.IndexType.get(), code.matrix(element, 3)]
+    types += [ir.IndexType.get(), code.matrix(_i32(), 1), code.matrix(element, 3)]
     name = kernels.name(f"rlx_attention_wgmma_{problem.element}", (problem, p))
-    i32 = ir.IntegerType.get_signless(32)
     launch = kernels.define(
         name,
         types,
         kernel.body,
         block=[p.threads],
-        attributes={"nvvm.minctasm": ir.IntegerAttr.get(i32, 1)},
+        attributes={"nvvm.minctasm": ir.IntegerAttr.get(_i32(), 1)},
     )
 
-    def emit_launch(buffers: list[ir.Value], result: ir.Value) -> None:
+    def emit_launch(buffers: list[ir.Value], result: ir.Value) -> ir.Value:
         maps = [hopper.describe(b, box) for b, box in zip(buffers, boxes, strict=True)]
         blocks = code.ceil_div(code.dim(result, 1), kernel.queries_of_block)
         across = code.multiply(code.dim(result, 0), problem.groups)
-        launch(
-            *maps,
-            code.dim(buffers[1], 1),
-            result,
-            grid=[code.multiply(blocks, across)],
-            shared=p.shared(problem.dims),
-        )
+        grid = code.multiply(blocks, across)
+        flags = code.alloc([code.multiply(grid, 4 * p.groups)], _i32())
+        keys = code.dim(buffers[1], 1)
+        launch(*maps, keys, flags, result, grid=[grid], shared=p.shared(problem.dims))
+        return flags
 
     return emit_launch
 
@@ -168,7 +174,7 @@ class _Attention(Softmax):
 
     def body(self, *arguments: ir.Value) -> None:
         problem, p = self.problem, self.p
-        self.maps, (keys, out) = arguments[:3], arguments[3:]
+        self.maps, (keys, self.flags, out) = arguments[:3], arguments[3:]
         self.element = ir.Type.parse(problem.element)
         self.queries, self.keys = code.dim(out, 1), keys
         self.thread = code.thread(p.threads)
@@ -256,7 +262,7 @@ class _Attention(Softmax):
         self.lane = Lane(code.remainder(self.thread, 32))
         self.warp_row = code.multiply(code.divide(inside, 32), 16)
         is_first = arith.cmpi(arith.CmpIPredicate.eq, code.index(self.lane.lane), code.index(0))
-        self.teller = arith.extui(ir.IntegerType.get_signless(32), is_first)
+        self.teller = arith.extui(_i32(), is_first)
         start = code.multiply(self.number, 64 * 128)
         self.left = self.shared.descriptor(start, 16)
         count = self.dims // 2
@@ -331,11 +337,29 @@ class _Attention(Softmax):
         rights = [hopper.further(right, step * 16 * 128) for step in range(len(weights))]
         return hopper.product(self.element, self.dims, sums, weights, rights, transposed=True)
 
+    def tell(self, sums: list[ir.Value]) -> None:
+        """Sets the warp's flag if a sum is not finite."""
+        found = zero = code.scalar(0.0)
+        for value in sums:
+            found = code.fma(value, zero, found)
+        bad = arith.cmpf(arith.CmpFPredicate.UNO, found, found)
+        flag = arith.extui(_i32(), bad)
+        for distance in (1, 2, 4, 8, 16):
+            flag = arith.ori(flag, code.shuffle_xor(flag, distance))
+        warp = code.add(code.multiply(self.number, 4), code.divide(self.warp_row, 16))
+        place = code.add(code.multiply(code.block("x"), 4 * self.p.groups), warp)
+
+        def store() -> None:
+            memref.store(flag, self.flags, [code.index(place)])
+
+        code.if_(code.equal(self.lane.lane, 0), store)
+
     # -- the result --------------------------------------------------------------------------------
 
     def write(self, sums: list[ir.Value], totals: list[ir.Value], out: ir.Value) -> None:
         """Divides, rounds, and writes rows, by way of where the queries were."""
         p, lane = self.p, self.lane
+        self.tell(sums)
         boxes = self.dims // BOX
         memory = self.shared.view(0, [boxes * p.rows, BOX], self.element)
         tile = Tile(memory, BOX)
@@ -375,3 +399,7 @@ class _Attention(Softmax):
             code.if_(exists, store)
 
         code.loop(self.inside, 64 * chunks, GROUP, one)
+
+
+def _i32() -> ir.Type:
+    return ir.IntegerType.get_signless(32)

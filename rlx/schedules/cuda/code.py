@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rlx.host import arith, gpu, ir, llvm, memref, nvgpu, nvvm, vector
+from rlx.host import arith, gpu, ir, llvm, memref, nvgpu, nvvm, scf, vector
 from rlx.schedules.cpu.code import (
     DYNAMIC,
     Index,
@@ -163,6 +163,19 @@ def bounded(x: ir.Value, cap: float) -> ir.Value:
     return fma(part, scalar(-2 * cap), scalar(cap))
 
 
+def repeat(start: int, end: int, body: Callable[[ir.Value], ir.Value]) -> None:
+    """``i = start; do i = body(i) while i < end``"""
+    type_ = ir.IndexType.get()
+    op = scf.WhileOp([type_], [index(start)])
+    before = op.before.blocks.append(type_)
+    with ir.InsertionPoint(before):
+        following = body(before.arguments[0])
+        scf.ConditionOp(less(following, end), [following])
+    after = op.after.blocks.append(type_)
+    with ir.InsertionPoint(after):
+        scf.yield_([after.arguments[0]])
+
+
 # -- threads ---------------------------------------------------------------------------------------
 
 
@@ -173,6 +186,18 @@ def _axis(axis: str) -> ir.Attribute:
 def thread(count: int) -> ir.Value:
     """The number of the thread in a block of ``count`` along x."""
     return gpu.thread_id(_axis("x"), upper_bound=count)
+
+
+def opaque(number: ir.Value) -> ir.Value:
+    """The same number, of which the compiler knows nothing: it moves nothing that depends on it.
+
+    What is computed once too early takes a register for long.
+    """
+    i32_ = ir.IntegerType.get_signless(32)
+    made = llvm.inline_asm(
+        i32_, [arith.index_cast(i32_, number)], "mov.b32 $0, $1;", "=r,r", has_side_effects=True
+    )
+    return arith.index_castui(ir.IndexType.get(), made)
 
 
 def block(axis: str) -> ir.Value:

@@ -1,13 +1,12 @@
 """Ops on memrefs."""
 
 import math
-import re
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from rlx.host import ir
+from rlx.host import arith, ir
 from rlx.testing.gpu_interpreter.memory import Buffer, KernelError, View, byte_view
 from rlx.testing.gpu_interpreter.program import Compiler, Step, attribute, dtype_of, handles
 from rlx.testing.gpu_interpreter.threads import Threads
@@ -394,15 +393,19 @@ _ATOMIC: dict[str, Callable[..., Any]] = {
 def _atomic(c: Compiler, op: Any) -> Step:
     value, target, *indices = c.inputs(op)
     output = c.slot(op.results[0])
-    kind = int(re.search(r"\d+", str(op.attributes["kind"])).group())  # type: ignore[union-attr]
-    names = ["addf", "addi", "andi", "assign", "maximumf", "maxnumf", "maxs"]
-    fn = _ATOMIC[names[kind]]
+    kind = arith.AtomicRMWKind(ir.IntegerAttr(op.attributes["kind"]).value).name
+    if kind not in _ATOMIC:
+        raise NotImplementedError(f"atomic {kind}")
+    fn = _ATOMIC[kind]
 
     def run(threads: Threads) -> None:
         env = threads.env
         view = env[target]
         address = view.address([env[i] for i in indices], threads.mask)
         values = threads.spread(env[value])
+        # Atomic accesses do not conflict with each other, just as reads do not.
+        active = threads.mask
+        view.buffer.note_read(address[active], view.itemsize, threads.thread[active], threads.epoch)
         memory = view.buffer.view(view.dtype)
         old = np.zeros(threads.count, view.dtype)
         for thread in np.nonzero(threads.mask)[0]:

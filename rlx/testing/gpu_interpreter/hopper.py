@@ -258,6 +258,9 @@ def _assembly(c: Compiler, op: Any) -> Step:
         return _finish(c, op, int(re.search(r"aligned (\d+)", text).group(1)))  # type: ignore[union-attr]
     if "mbarrier.arrive" in text:
         return _arrive(c, op)
+    if text == "mov.b32 $0, $1;":
+        source, output = c.slot(op.operands[0]), c.slot(op.results[0])
+        return lambda threads: threads.env.__setitem__(output, threads.env[source])
     raise NotImplementedError(f"assembly: {text}")
 
 
