@@ -52,7 +52,6 @@ _GPU = (
     "lower-affine,"
     "canonicalize,cse,"
     "rlx-cuda-outline,"
-    "inline,"
     "canonicalize,cse"
 )
 

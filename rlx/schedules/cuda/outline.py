@@ -10,7 +10,9 @@ from rlx.passes.clone import all_ops, clone
 from rlx.passes.functions import functions, is_public
 from rlx.passes.lower_asserts import MESSAGES
 from rlx.schedules.cuda import plain
+from rlx.schedules.cuda.inline import inline_calls
 from rlx.schedules.cuda.kernels import CONTAINER, Kernels
+from rlx.schedules.cuda.unroll import Guards, unroll
 
 __all__ = ["STATUS_BUFFER", "Outline"]
 
@@ -28,7 +30,8 @@ class Outline(Pass):
     Every `linalg.generic`, copy, load and store becomes a kernel, equal ones the same; what a load
     brings is a buffer that later kernels read. A check of sizes stays a `cf.assert`; a check of
     what only the device knows becomes a kernel that writes its number to the buffer `@rlx_status`.
-    Runs on buffers. Functions that call each other are inlined afterwards.
+    Loops whose number of steps is known are unrolled, and so are those that run once or never as
+    the device tells. Functions that are called are then inlined. Runs on buffers.
     """
 
     name = "rlx-cuda-outline"
@@ -39,6 +42,7 @@ class Outline(Pass):
         for function in functions(op):
             if not function.is_external:
                 outliner.function(function)
+        inline_calls(op)
         if outliner.messages:
             texts = ir.ArrayAttr.get([ir.StringAttr.get(m, op.context) for m in outliner.messages])
             op.attributes[MESSAGES] = texts
@@ -56,13 +60,17 @@ class _Outliner:
         self.on_device: set[ir.Value] = set()
         self.status: ir.Value | None = None
         self.initial: dict[ir.Operation, ir.Attribute] = {}
+        self.guards: Guards = {}
+        self.conditions: list[ir.Value] = []  # what the op that is outlined depends on
 
     def function(self, function: func.FuncOp) -> None:
         (block,) = _only_block(function)
         self.on_device, self.status = set(), None
-        _fill_directly(block)
+        self.guards = unroll(function)
+        _fill_directly(block, self.guards)
         self.initial = _fold_fills(block)
         for op in [inner.operation for inner in block.operations]:
+            self.conditions = [cast.operands[0] for cast in self.guards.get(op, [])]
             with op.location, ir.InsertionPoint(op):
                 self.op(op, function)
 
@@ -229,6 +237,9 @@ class _Outliner:
             threads: threads of a block.
             also: further values that the body uses.
         """
+        also = [*also, *self.conditions]
+        for condition in self.conditions:
+            emit = _conditional(emit, condition)
         values, moved = self.captured(ops, also)
         # What the device knows may lead out of bounds once a check has failed.
         guard = self.status is not None and any(op.name != "arith.constant" for op in moved)
@@ -308,6 +319,18 @@ class _Outliner:
         return list(values), list(moved)
 
 
+def _conditional(emit: Emit, condition: ir.Value) -> Emit:
+    """A body that does nothing unless a condition holds."""
+
+    def emit_conditional(mapping: plain.Mapping) -> None:
+        branch = scf.IfOp(mapping[condition])
+        with ir.InsertionPoint(branch.then_block):
+            emit(mapping)
+            scf.yield_([])
+
+    return emit_conditional
+
+
 def _guarded(emit: Emit, status: ir.Value) -> Emit:
     """A body that does nothing once a check has failed."""
 
@@ -337,7 +360,7 @@ def _is_checked_at_once(load: ir.Operation) -> bool:
     return False
 
 
-def _fill_directly(block: ir.Block) -> None:
+def _fill_directly(block: ir.Block, guards: Guards) -> None:
     """Replaces copies of a buffer that holds nothing but a fill by fills."""
     ops = [inner.operation for inner in block.operations]
     place = {op: number for number, op in enumerate(ops)}
@@ -357,6 +380,8 @@ def _fill_directly(block: ir.Block) -> None:
             with ir.InsertionPoint(copy):
                 fill = op.clone().operation
             fill.operands[len(fill.operands) - 1] = copy.operands[1]
+            if copy in guards:
+                guards[fill] = guards.pop(copy)
             copy.erase()
         if len(list(buffer.uses)) == 1:
             op.erase()
