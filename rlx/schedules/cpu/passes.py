@@ -9,13 +9,15 @@ from rlx.dialects import emit
 from rlx.dialects.attention import AttentionOp
 from rlx.dialects.base import RlxOp
 from rlx.dialects.dequant_matmul import DequantMatmulOp
+from rlx.dialects.layer_norm import LayerNormOp
 from rlx.dialects.matmul import MatmulOp
+from rlx.dialects.rms_norm import RmsNormOp
 from rlx.dialects.rope import RopeOp
 from rlx.host import ir
 from rlx.options import option
 from rlx.passes.base import Pass, walk
 from rlx.passes.convert_rlx_to_linalg import KERNEL
-from rlx.schedules.cpu import amx_attention, amx_matmul, attention, dequant, matmul
+from rlx.schedules.cpu import amx_attention, amx_matmul, attention, dequant, matmul, norm
 from rlx.schedules.cpu.attention import rope
 from rlx.schedules.cpu.code import Kernels
 from rlx.schedules.cpu.isa import ISAS
@@ -27,6 +29,8 @@ STRATEGIES: dict[type[RlxOp], ModuleType] = {
     DequantMatmulOp: dequant,
     AttentionOp: attention,
     RopeOp: rope,
+    RmsNormOp: norm,
+    LayerNormOp: norm,
 }
 """Strategies for any instruction set."""
 
