@@ -37,6 +37,7 @@ def _summary_line(row: Row, found: Comparison, roofline: Roofline) -> list[str]:
     if not own.rounds:
         return [name, case.label, row.dtype, own.failure or "no time", *[""] * 8]
     flops, bandwidth = case.flops() / own.seconds, case.bytes(row.dtype) / own.seconds
+    peak = {"f32": roofline.flops, "bf16": roofline.tiles}.get(row.dtype)
     wanted = goal(case, row.dtype) if found.counts else None
     verdict = ""
     if wanted is not None:
@@ -48,7 +49,7 @@ def _summary_line(row: Row, found: Comparison, roofline: Roofline) -> list[str]:
         row.dtype,
         milliseconds(own.seconds) + _rate(row, own),
         f"{flops / 1e9:.0f}" if flops else "",
-        f"{100 * flops / roofline.flops:.0f}" if flops and row.dtype == "f32" else "",
+        f"{100 * flops / peak:.0f}" if flops and peak else "",
         f"{bandwidth / 1e9:.1f}",
         f"{100 * bandwidth / roofline.stream:.0f}",
         found.peer.name if found.peer else "",
@@ -93,6 +94,10 @@ def milliseconds(seconds: float) -> str:
     return f"{value:.{digits}f} ms"
 
 
+def _of_tiles(roofline: Roofline) -> str:
+    return "" if roofline.tiles is None else f" bf16 tiles {roofline.tiles / 1e9:.0f} GF/s,"
+
+
 def markdown(rows: Sequence[Row], machine: Machine, roofline: Roofline) -> str:
     threads = len(machine.used)
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
@@ -103,8 +108,9 @@ run {machine.load}.
 
 {versions}.
 
-The machine, measured in the same run: f32 multiply-adds {roofline.flops / 1e9:.0f} GF/s, reads from
-memory {roofline.stream / 1e9:.1f} GB/s, from an array of 16 MiB {roofline.cache / 1e9:.1f} GB/s.
+The machine, measured in the same run: f32 multiply-adds {roofline.flops / 1e9:.0f}
+GF/s,{_of_tiles(roofline)} reads from memory {roofline.stream / 1e9:.1f} GB/s, from an array of
+16 MiB {roofline.cache / 1e9:.1f} GB/s.
 
 Every tool computes the same inputs in a process of its own, in turns, pinned to the same cores;
 processes that wait are stopped. Times are medians; a ratio is the median over turns of the best

@@ -1,4 +1,4 @@
-"""What the machine can do at most, by kernels compiled with rlx: additions and reads."""
+"""What the machine can do at most, by kernels compiled with rlx: multiply-adds and reads."""
 
 import statistics
 import time
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Roofline", "fma_text", "measure_roofline", "stream_text"]
+__all__ = ["Roofline", "fma_text", "measure_roofline", "stream_text", "tiles_text"]
 
 _CHAINS = 24  # enough to hide the latency of two units
 
@@ -20,11 +20,14 @@ class Roofline:
     flops: f32 multiply-adds with all operands in registers, operations per second.
     stream: bytes per second that can be read from memory.
     cache: the same from an array of 16 MiB, which the last cache of many machines holds.
+    tiles: bf16 multiply-adds of matrix tiles (AMX) that stay in registers; None where there are
+        no such tiles.
     """
 
     flops: float
     stream: float
     cache: float
+    tiles: float | None = None
 
 
 def fma_text(lanes: int) -> str:
@@ -60,6 +63,50 @@ def fma_text(lanes: int) -> str:
     }}"""
 
 
+TILE_FLOPS = 4 * 2 * 16 * 16 * 32
+"""Of a round of :func:`tiles_text`."""
+
+
+def tiles_text() -> str:
+    """``main(n, x, y)``: n rounds of four independent products of tiles, added up."""
+    a, c = "!x86.amx.tile<16x32xbf16>", "!x86.amx.tile<16x16xf32>"
+    cells = [(i, j) for i in range(2) for j in range(2)]
+    loads = "\n".join(
+        f"%{name}{i} = x86.amx.tile_load %m{name}[%i{i}, %c0, %c0] : memref<2x16x32xbf16> into {a}"
+        for name in "xy"
+        for i in range(2)
+    )
+    starts = "\n".join(f"%z{i}{j} = x86.amx.tile_zero : {c}" for i, j in cells)
+    carried = ", ".join(f"%a{i}{j} = %z{i}{j}" for i, j in cells)
+    types = ", ".join([c] * 4)
+    products = "\n".join(
+        f"%d{i}{j} = x86.amx.tile_mulf %x{i}, %y{j}, %a{i}{j} : {a}, {a}, {c}" for i, j in cells
+    )
+    stores = "\n".join(
+        f"x86.amx.tile_store %out[%i{i}, %i{j}, %c0, %c0], %r#{2 * i + j} "
+        f": memref<2x2x16x16xf32>, {c}"
+        for i, j in cells
+    )
+    operand, result = "tensor<2x16x32xbf16>", "tensor<2x2x16x16xf32>"
+    return f"""func.func @main(%n: index, %x: {operand}, %y: {operand}) -> {result} {{
+      %c0 = arith.constant 0 : index
+      %i0 = arith.constant 0 : index
+      %i1 = arith.constant 1 : index
+      %mx = bufferization.to_buffer %x read_only : {operand} to memref<2x16x32xbf16>
+      %my = bufferization.to_buffer %y read_only : {operand} to memref<2x16x32xbf16>
+      %out = memref.alloc() : memref<2x2x16x16xf32>
+      {loads}
+      {starts}
+      %r:4 = scf.for %i = %c0 to %n step %i1 iter_args({carried}) -> ({types}) {{
+        {products}
+        scf.yield {", ".join(f"%d{i}{j}" for i, j in cells)} : {types}
+      }}
+      {stores}
+      %all = bufferization.to_tensor %out restrict writable : memref<2x2x16x16xf32> to {result}
+      return %all : {result}
+    }}"""
+
+
 def stream_text(lanes: int, unroll: int = 8) -> str:
     """``main(x)``: a vector of sums over all of ``x``, whose size divides by what a round reads."""
     vector, tensor = f"vector<{lanes}xf32>", f"tensor<{lanes}xf32>"
@@ -92,7 +139,11 @@ def stream_text(lanes: int, unroll: int = 8) -> str:
 
 def measure_roofline(threads: int, seconds: float = 0.5) -> Roofline:
     """Measures with as many threads, each on its own share."""
+    import ml_dtypes
+
     import rlx
+    from rlx.schedules.cpu.isa import ISAS
+    from rlx.targets import tiles
     from rlx.targets.cpu import host_features
 
     lanes = 16 if "avx512f" in host_features() else 8
@@ -119,4 +170,9 @@ def measure_roofline(threads: int, seconds: float = 0.5) -> Roofline:
         for size in (2**29, 2**24):
             shares = np.random.default_rng(0).random((threads, size // 4), np.float32)
             rates.append(shares.nbytes / best(lambda i, s=shares: stream(s[i])))
-    return Roofline(flops, *rates)
+        of_tiles = None
+        if ISAS["amx"].features <= host_features() and tiles.permitted():
+            products = rlx.compile(tiles_text(), threads=1)
+            ones = np.ones((2, 16, 32), ml_dtypes.bfloat16)
+            of_tiles = TILE_FLOPS * rounds * threads / best(lambda _: products(rounds, ones, ones))
+    return Roofline(flops, *rates, of_tiles)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import rlx
+from bench.roofline import tiles_text
 from rlx import targets
 from rlx.compiler import lower
 from rlx.host import ir, llvm
@@ -184,3 +185,15 @@ def test_missing_instructions(monkeypatch):
     with pytest.raises(targets.TargetError, match=message):
         targets.get("cpu{kernels=amx}").stages()
     assert any("isa=avx512}" in stage.pipeline for stage in targets.get("cpu").stages())
+
+
+def test_products_in_registers(sapphire_rapids):
+    """What the peak of tiles is measured with."""
+    found = loops(sapphire_rapids(tiles_text(), "cpu{kernels=none}"), "tdpbf16ps")
+    assert found
+    for inner in found:
+        assert not count(inner, "tileloadd")
+        assert count(inner, "tdpbf16ps") >= 4
+    function = rlx.compile(tiles_text(), "cpu{kernels=none simulate=true}", cache=False)
+    ones = np.ones((2, 16, 32), ml_dtypes.bfloat16)
+    assert (function(3, ones, ones) == 3 * 32).all()
