@@ -109,7 +109,7 @@ class _Kernel:
             if self.lanes == 1:
                 both[1]()
             else:
-                code.if_(fast, *both)
+                code.if_(fast, both[0], both[1])
 
         code.if_(code.less(thread, total), one)
 
