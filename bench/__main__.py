@@ -1,10 +1,11 @@
-"""``python -m bench cpu`` and ``python -m bench sweep``."""
+"""``python -m bench cpu``, ``python -m bench sweep`` and ``python -m bench cuda``."""
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
 
-from bench import cpu, sweep
+from bench import cpu, cuda, sweep
 from bench.cases import select
 from bench.measure import OURS
 from bench.peers import PEERS
@@ -29,7 +30,19 @@ def main(arguments: list[str] | None = None) -> None:
     random.add_argument("--seed", type=int, default=0)
     random.add_argument("--kinds", default=",".join(sweep.KINDS), help="comma-separated")
     random.add_argument("--count", type=int, default=6, help="shapes per kind (default: 6)")
+    gpu = commands.add_parser("cuda", help=cuda.__doc__)
+    gpu.add_argument("--pack", type=Path, metavar="DIR", help="compile, and write a folder")
+    gpu.add_argument("--check", action="store_true", help="check and time what --pack writes")
+    gpu.add_argument("--quick", action="store_true", help="check only, no times")
+    gpu.add_argument(
+        "--arch", default="sm_80,sm_90a", help="comma-separated (default: sm_80,sm_90a)"
+    )
     options = parser.parse_args(arguments)
+    if options.command == "cuda":
+        try:
+            sys.exit(_cuda(options))
+        except ValueError as error:
+            parser.error(str(error))
     try:
         plan = _plan(options)
         if options.command == "cpu":
@@ -38,6 +51,21 @@ def main(arguments: list[str] | None = None) -> None:
             print(sweep.run(plan, options.kinds.split(","), options.seed, options.count))
     except ValueError as error:
         parser.error(str(error))
+
+
+def _cuda(options: argparse.Namespace) -> int:
+    from bench.cuda import run
+    from bench.cuda.pack import pack
+
+    if not options.pack and not options.check:
+        raise ValueError("cuda: expected --pack DIR, --check, or both")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.pack or Path(temporary, "rlx-cuda")
+        size = pack(folder, options.arch.split(","))
+        print(f"{folder}: {size / 2**20:.1f} MiB")
+        if not options.check:
+            return 0
+        return run.main(["--quick"] if options.quick else [], folder)
 
 
 def _plan(options: argparse.Namespace) -> cpu.Plan:
