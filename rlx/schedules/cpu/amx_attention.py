@@ -20,9 +20,9 @@ from rlx.schedules.cpu import amx_attention_steps as steps
 from rlx.schedules.cpu import amx_decode as decode
 from rlx.schedules.cpu.amx import DEPTH, SIDE
 from rlx.schedules.cpu.amx_attention_steps import KEYS, ROWS, Shapes
-from rlx.schedules.cpu.attention.kernel import Attention
+from rlx.schedules.cpu.attention.inputs import Attention, operands
 from rlx.schedules.cpu.attention.problem import Problem
-from rlx.schedules.cpu.attention.rotation import before, marked
+from rlx.schedules.cpu.attention.rotation import before
 from rlx.schedules.cpu.code import Index, Kernel, Kernels
 from rlx.schedules.cpu.isa import ISAS, Isa
 
@@ -46,17 +46,11 @@ def build(op: AttentionOp, kernels: Kernels, isa: Isa) -> ir.Value:
     shape = emit.sizes(before(op.query))
     shape[2] = op.num_heads * op.v_head_dim
     result = code.alloc(shape, problem.element)
-    buffers: list[ir.Value] = [before(op.query), before(op.key), op.value]
-    buffers += [value for value in (op.mask, op.kv_lengths) if value is not None]
-    for turned in (marked(op.query), marked(op.key)):
-        if turned is not None:
-            tables = [turned.cos, turned.sin]
-            buffers += tables if turned.positions is None else [*tables, turned.positions]
     whole = _Attention(problem, kernels)
     name = kernels.name("rlx_attention_amx", problem.key)
     run = kernels.define(name, whole.types, whole.body)
     amx.permit(kernels)
-    run(*map(code.to_buffer, buffers), result)
+    run(*map(code.to_buffer, operands(op)), result)
     return code.to_tensor(result)
 
 
@@ -224,11 +218,6 @@ class _Attention(Attention):
             block.run(batch, group, used, offset, code.index(0), height, fetch)
 
         code.loop(low, high, 1, one)
-
-    def place(self, head: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """The batch and the group of a head of keys."""
-        groups = code.index(self.a.groups)
-        return arith.divui(head, groups), arith.remui(head, groups)
 
 
 class _Block:

@@ -5,14 +5,14 @@ from rlx.dialects.attention import AttentionOp
 from rlx.host import ir
 from rlx.schedules.cpu import code
 from rlx.schedules.cpu.attention.few import few
-from rlx.schedules.cpu.attention.inputs import Attention, operands
+from rlx.schedules.cpu.attention.inputs import operands
 from rlx.schedules.cpu.attention.many import many
 from rlx.schedules.cpu.attention.problem import FEW, Problem
 from rlx.schedules.cpu.attention.rotation import before
 from rlx.schedules.cpu.code import Kernels
 from rlx.schedules.cpu.isa import Isa
 
-__all__ = ["Attention", "build"]
+__all__ = ["build"]
 
 
 def build(op: AttentionOp, kernels: Kernels, isa: Isa) -> ir.Value:
