@@ -64,7 +64,8 @@ class Decoder:
                 f"expected a capacity of at most {self.max_positions}, the number of positions of "
                 f"the model, got {capacity}"
             )
-        return KvCache(self.layers, batch, capacity, self.dtype, chunk)
+        zeros = self.executable.zeros
+        return KvCache(self.layers, batch, capacity, self.dtype, chunk, zeros)
 
     # -- logits ----------------------------------------------------------------------------------
 
@@ -156,7 +157,7 @@ class Decoder:
         }
         for window in cache.windows:
             inputs[self._window_lengths(window)] = cache.rows(window)
-        logits = self.executable.run(inputs)["logits"]
+        logits = np.asarray(self.executable.run(inputs)["logits"])
         cache.advance(present)
         return logits
 

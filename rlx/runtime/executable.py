@@ -1,7 +1,7 @@
 """A compiled function as a Python callable."""
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,10 @@ class Executable:
         self._bound = bound
         self._spans = spans_of(bound)
         return self
+
+    def zeros(self, shape: Sequence[int], dtype: Any) -> np.ndarray:
+        """An array of zeros where arguments lie, such as a cache that calls update in place."""
+        return np.zeros(shape, dtype)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         results = self._call(args, kwargs)

@@ -1,6 +1,6 @@
 """The keys and values of earlier tokens, for decoding."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ class _Rows:
         window: how many tokens they see; None for all.
         capacity: rows per sequence.
         lengths: rows in use, int64 [B]: the last tokens of each sequence.
-        arrays: by name, [B, capacity, width].
+        arrays: by name, [B, capacity, width], where the compiled code runs.
     """
 
     def __init__(
@@ -46,16 +46,17 @@ class _Rows:
         batch: int,
         capacity: int,
         dtype: np.dtype,
+        zeros: Callable[..., Any],
     ):
         self.layers = tuple(layers)
         self.window = window
         self.capacity = capacity
         self.lengths = np.zeros(batch, np.int64)
-        self.arrays: dict[str, np.ndarray] = {}
+        self.arrays: dict[str, Any] = {}
         for layer in layers:
             # Memory that was never written to takes up no room.
-            self.arrays[layer.key] = np.zeros((batch, capacity, layer.key_width), dtype)
-            self.arrays[layer.value] = np.zeros((batch, capacity, layer.value_width), dtype)
+            self.arrays[layer.key] = zeros((batch, capacity, layer.key_width), dtype)
+            self.arrays[layer.value] = zeros((batch, capacity, layer.value_width), dtype)
 
     def make_room(self, rows: int) -> None:
         """Moves what a window still sees to the front, if ``rows`` more have no place behind it."""
@@ -63,8 +64,11 @@ class _Rows:
             return
         kept = np.minimum(self.lengths, self.window - 1)
         for array in self.arrays.values():
-            for sequence, length, keep in zip(array, self.lengths, kept, strict=True):
+            host = np.asarray(array)  # a copy if it lies elsewhere
+            for sequence, length, keep in zip(host, self.lengths, kept, strict=True):
                 sequence[:keep] = sequence[length - keep : length]
+            if host is not array:
+                array.write(host)
         self.lengths[:] = kept
 
 
@@ -79,6 +83,7 @@ class KvCache:
         capacity: how many tokens a sequence may have.
         dtype: of keys and values.
         chunk: how many tokens the model should be given at once; more are given in parts.
+        zeros: makes an array of a shape and dtype where the compiled code runs.
 
     Attributes:
         batch: how many sequences.
@@ -94,6 +99,7 @@ class KvCache:
         capacity: int,
         dtype: Any,
         chunk: int = 512,
+        zeros: Callable[..., Any] = np.zeros,
     ):
         for name, size in (("batch", batch), ("capacity", capacity), ("chunk", chunk)):
             if size < 1:
@@ -109,7 +115,7 @@ class KvCache:
                 # Rows move once in so many tokens as there is room for past the window.
                 rows = min(capacity, window - 1 + max(window, chunk))
             same = [layer for layer in layers if layer.window == window]
-            self._groups.append(_Rows(same, window, batch, rows, np.dtype(dtype)))
+            self._groups.append(_Rows(same, window, batch, rows, np.dtype(dtype), zeros))
 
     def __repr__(self) -> str:
         return (
@@ -123,7 +129,7 @@ class KvCache:
         return sum(array.nbytes for group in self._groups for array in group.arrays.values())
 
     @property
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, Any]:
         """Keys and values by name, each [B, rows, width]; compiled code updates them in place."""
         return {name: array for group in self._groups for name, array in group.arrays.items()}
 

@@ -13,6 +13,10 @@ from cuda_programs import program
 import rlx
 from rlx.flow import ModelFlow
 from rlx.flow.stages import MoeStage
+from rlx.runtime.cuda import DeviceArray
+from rlx.runtime.cuda.arrays import Memory
+from rlx.runtime.kv_cache import KvCache, LayerSpec
+from rlx.testing.simulated_gpu import SimulatedGpu
 
 CHECKPOINT = Path(__file__).parents[2] / "examples" / "tiny-gemma3"
 
@@ -61,6 +65,37 @@ def test_decoding_with_a_cache():
     gpus = on_simulated_gpu(model)
     assert (np.asarray(model.generate(ids, max_new_tokens=2)) == np.asarray(expected)).all()
     assert any("kv_append" in name for gpu in gpus for name in gpu.launched)
+
+
+def test_a_cache_stays_on_the_gpu():
+    model, reference = (rlx.load_model(CHECKPOINT) for _ in range(2))
+    on_simulated_gpu(model)
+    cache, expected = (m.new_cache(1, 4) for m in (model, reference))
+    assert all(isinstance(array, DeviceArray) for array in cache.arrays.values())
+    for tokens in ([[1, 5]], [[200]]):
+        found = model.decode(np.array(tokens), cache)
+        wanted = reference.decode(np.array(tokens), expected)
+        assert np.abs(found - wanted).max() <= 1e-5 * np.abs(wanted).max()
+    with pytest.raises(ValueError, match="capacity of the cache"):
+        model.decode(np.array([[1, 2]]), cache)
+
+
+def test_windows_move_on_the_gpu():
+    gpu = SimulatedGpu(None)
+
+    def zeros(shape, dtype):
+        array = DeviceArray(Memory(gpu, int(np.prod(shape)) * 4, 0), "f32", shape)
+        array.write(np.zeros(shape, dtype))
+        return array
+
+    layers = [LayerSpec("k", "v", 2, 2, window=3)]
+    cache = KvCache(layers, 1, 100, np.float32, chunk=2, zeros=zeros)
+    rows = np.arange(10, dtype=np.float32).reshape(1, 5, 2)
+    cache.arrays["k"].write(rows)
+    cache.advance(np.array([4]))
+    cache.make_room(2)
+    assert cache.rows(3).tolist() == [2]
+    assert (cache.arrays["k"].numpy()[:, :2] == rows[:, 2:4]).all()
 
 
 @pytest.mark.slow

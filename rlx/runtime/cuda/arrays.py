@@ -3,7 +3,7 @@
 import ctypes
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,8 +151,20 @@ class DeviceArray:
         stream: where it is made.
     """
 
-    def __init__(self, memory: Memory, dtype: str, shape: Sequence[int]):
-        self._memory = memory
+    def __init__(
+        self,
+        memory: Memory,
+        dtype: str,
+        shape: Sequence[int],
+        check: Callable[[int], None] | None = None,
+    ):
+        """Args:
+        memory: holds the elements.
+        dtype, shape: of the array.
+        check: called with the stream when the elements are read on the host; raises if they have no
+            meaning.
+        """
+        self._memory, self._check = memory, check
         self.dtype, self.shape = dtype, tuple(shape)
         self.address, self.stream = memory.address, memory.stream
         self.device: int = memory.driver.device
@@ -181,7 +193,11 @@ class DeviceArray:
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def numpy(self) -> np.ndarray:
-        """A copy on the host."""
+        """A copy on the host.
+
+        Raises:
+            ExecutionError: a check inside of the call that made it has failed.
+        """
         from rlx import dtypes
 
         if self.dtype not in dtypes.NAMES:
@@ -191,7 +207,23 @@ class DeviceArray:
         driver.enter()
         driver.copy_out(host.ctypes.data, self.address, host.nbytes, self.stream)
         driver.synchronize(self.stream)
+        if self._check is not None:
+            self._check(self.stream)
         return host
+
+    def write(self, values: np.ndarray) -> None:
+        """Replaces the elements by those of an array of the same shape and dtype.
+
+        Raises:
+            ValueError: it has another size.
+        """
+        host = np.ascontiguousarray(values)
+        if host.shape != self.shape or host.nbytes != self.nbytes:
+            raise ValueError(f"expected an array like {self!r}, got {host.dtype}{list(host.shape)}")
+        driver = self._memory.driver
+        driver.enter()
+        driver.copy_in(self.address, host.ctypes.data, host.nbytes, self.stream)
+        driver.synchronize(self.stream)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:

@@ -170,6 +170,15 @@ class CudaExecutable:
             self._pending.update(arrays)
         return self
 
+    def zeros(self, shape: Sequence[int], dtype: Any) -> DeviceArray:
+        """An array of zeros on the GPU, such as a cache that calls update in place."""
+        from rlx import dtypes
+
+        name = next(name for name, known in dtypes.NAMES.items() if known == np.dtype(dtype))
+        memory = Memory(self.load(), math.prod(shape) * itemsize(name), 0)
+        self._gpu.clear(memory.address, memory.size, 0)
+        return DeviceArray(memory, name, shape)
+
     # -- calls
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -253,7 +262,7 @@ class CudaExecutable:
             for n, array in copied.items():
                 if specs[n].writable:
                     gpu.copy_out(array.ctypes.data, operands[n].address, array.nbytes, stream)
-            if not on_device:
+            if not on_device and not results:
                 self._raise_if_failed(stream)
             elif any(specs[n].writable for n in copied):
                 gpu.synchronize(stream)
@@ -342,7 +351,7 @@ class CudaExecutable:
                 )
             else:
                 memory = Memory(self._gpu, layout.values[result.size], stream)
-                found.append(DeviceArray(memory, spec.dtype, shape))
+                found.append(DeviceArray(memory, spec.dtype, shape, self._raise_if_failed))
         return found
 
     def _workspace(self, size: int, stream: int, capturing: bool) -> int:
