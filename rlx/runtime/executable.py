@@ -99,10 +99,10 @@ class Executable:
         frame, bound, spans = self._frame, self._bound, self._spans
         arrays = self._arrange(args, kwargs, bound)
         check_overlap(self.program, arrays, lambda: [*spans_of(arrays), *spans])
-        memory = frame.fill(arrays)
-        self._function(memory.ctypes.data)
-        owned = frame.results(memory)
-        if status := frame.status(memory):
+        block = frame.fill(arrays)
+        self._function(block.address)
+        owned, status = frame.finish(block)
+        if status:
             raise ExecutionError(self.program.messages[status - 1])
         returned = iter(owned)
         return [

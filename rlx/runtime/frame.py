@@ -9,6 +9,7 @@ slot at the start.
 """
 
 import ctypes
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,8 +22,28 @@ from rlx.runtime.program import Program, Spec
 __all__ = ["Frame"]
 
 
+class Block:
+    """The memory of one call.
+
+    Attributes:
+        words: what it holds.
+        bytes: the same, for :mod:`struct`.
+        address: where it lies.
+    """
+
+    __slots__ = ("address", "bytes", "words")
+
+    def __init__(self, words: np.ndarray):
+        self.words = words
+        self.bytes: memoryview = words.data
+        self.address: int = words.ctypes.data
+
+
 class Frame:
-    """Where everything lies in the memory of a call. Immutable; one call uses one copy."""
+    """Where everything lies in the memory of a call.
+
+    A call at a time uses a block of memory; blocks are kept for later calls.
+    """
 
     def __init__(self, program: Program, bound: Mapping[int, np.ndarray]):
         self._bound = dict(bound)
@@ -71,50 +92,68 @@ class Frame:
             self._results = []
 
         self._specs = program.arguments
-        self._returned = results
         self._template = np.zeros(words, np.int64)
         self._pointers = np.array([word for word, _ in pointers], np.intp)
         self._template[self._pointers] = [8 * target for _, target in pointers]
         if self._status is not None:
             self._template[place + 3 : place + 5] = 1
+        self._packers = [
+            struct.Struct(f"{dtypes.NAMES[spec.dtype].itemsize}s" if spec.scalar else _words(spec))
+            for spec in program.arguments
+        ]
         for number, array in self._bound.items():
-            self._put(self._template, number, array)
+            self._put(self._template.data, number, array)
+        self._readers = [
+            (spec, dtypes.NAMES[spec.dtype], offset, struct.Struct(_words(spec)))
+            for spec, offset in zip(results, self._results, strict=True)
+        ]
+        self._spare: list[Block] = []
 
-    def _put(self, memory: np.ndarray, number: int, array: np.ndarray) -> None:
-        place = self._arguments[number]
+    def _put(self, memory: memoryview, number: int, array: np.ndarray) -> None:
+        at, packer = 8 * self._arguments[number], self._packers[number]
         if self._specs[number].scalar:
-            raw = memory[place : place + 1].view(np.uint8)
-            raw[: array.itemsize] = np.frombuffer(array.tobytes(), np.uint8)
+            packer.pack_into(memory, at, array.tobytes())
             return
-        address = array.ctypes.data
-        strides = [stride // array.itemsize for stride in array.strides]
-        memory[place : place + 3 + 2 * array.ndim] = [address, address, 0, *array.shape, *strides]
+        interface = array.__array_interface__
+        address, shape = interface["data"][0], interface["shape"]
+        size = array.itemsize
+        strides = [stride // size for stride in array.strides]
+        packer.pack_into(memory, at, address, address, 0, *shape, *strides)
 
-    def fill(self, arrays: Mapping[int, np.ndarray]) -> np.ndarray:
+    def fill(self, arrays: Mapping[int, np.ndarray]) -> Block:
         """The memory for one call with these arguments by number, added to the bound ones."""
-        memory = self._template.copy()
-        memory[self._pointers] += memory.ctypes.data
+        try:
+            block = self._spare.pop()
+        except IndexError:
+            block = Block(self._template.copy())
+            block.words[self._pointers] += block.address
         for number, array in arrays.items():
-            self._put(memory, number, array)
-        return memory
+            self._put(block.bytes, number, array)
+        return block
 
-    def status(self, memory: np.ndarray) -> int:
-        """The number of the check that failed; 0 for none."""
-        return 0 if self._status is None else int(memory[self._status])
+    def finish(self, block: Block) -> tuple[list[Any], int]:
+        """The results of a call, which own their memory, and the check that failed; 0 for none.
 
-    def results(self, memory: np.ndarray) -> list[Any]:
-        """The results of a call, which own their memory. Call it exactly once after each call."""
-        raw = memory.ctypes.data
+        To be called exactly once after each call; the block is not to be used any more.
+        """
         buffers: dict[int, _Buffer] = {}
         found = []
-        for spec, offset in zip(self._returned, self._results, strict=True):
-            dtype = dtypes.NAMES[spec.dtype]
+        for spec, dtype, offset, reader in self._readers:
             if spec.scalar:
-                value = ctypes.string_at(raw + offset, dtype.itemsize)
+                value = ctypes.string_at(block.address + offset, dtype.itemsize)
                 found.append(np.frombuffer(value, dtype)[0])
             else:
-                found.append(_array(spec, dtype, memory, offset // 8, buffers))
-        return found
+                found.append(_array(spec, dtype, reader.unpack_from(block.bytes, offset), buffers))
+        status = 0
+        if self._status is not None and (status := int(block.words[self._status])):
+            block.words[self._status] = 0
+        self._spare.append(block)
+        return found, status
+
+
+def _words(spec: Spec) -> str:
+    """The descriptor of a buffer, as :mod:`struct` has it."""
+    return f"{3 + 2 * len(spec.shape)}q"
 
 
 def _structure(results: list[Spec]) -> tuple[list[int], int]:
@@ -149,21 +188,23 @@ class _View:
 
 
 def _array(
-    spec: Spec, dtype: np.dtype, memory: np.ndarray, at: int, buffers: dict[int, _Buffer]
+    spec: Spec, dtype: np.dtype, words: tuple[int, ...], buffers: dict[int, _Buffer]
 ) -> np.ndarray:
     rank = len(spec.shape)
-    allocated, aligned, offset, *rest = memory[at : at + 3 + 2 * rank].tolist()
+    allocated, aligned, offset = words[:3]
+    shape, strides = words[3 : 3 + rank], words[3 + rank :]
     # Two results may be one buffer.
     if allocated not in buffers:
         buffers[allocated] = _Buffer(allocated)
-    shape = tuple(rest[:rank])
     if 0 in shape:
         return np.empty(shape, dtype)
+    size = dtype.itemsize
     interface = {
         "version": 3,
         "shape": shape,
         "typestr": dtype.str,
-        "data": (aligned + offset * dtype.itemsize, False),
-        "strides": tuple(stride * dtype.itemsize for stride in rest[rank:]),
+        "data": (aligned + offset * size, False),
+        "strides": tuple([stride * size for stride in strides]),
     }
-    return np.asarray(_View(buffers[allocated], interface)).view(dtype)
+    array = np.asarray(_View(buffers[allocated], interface))
+    return array if array.dtype == dtype else array.view(dtype)
