@@ -74,7 +74,9 @@ class SelectKernels(Pass):
 def _select(target: ir.OpView, arch: Arch) -> None:
     reasons = []
     for name, strategy in STRATEGIES[type(target)].items():
-        if reason := strategy.refusal(target, arch):
+        with target.location:
+            reason = strategy.refusal(target, arch)
+        if reason:
             reasons.append(f"{name}: {reason}")
             continue
         with ir.InsertionPoint(target), target.location:
