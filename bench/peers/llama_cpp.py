@@ -59,7 +59,9 @@ class LlamaCpp(Peer):
     def variants(self, case: Case, dtype: str) -> Variants:
         if not isinstance(case, Model):
             return {}
-        stored = {"f32": "f32", "bf16": "bf16", "int8": "q8_0"}[dtype]
+        stored = {"bf16": "bf16", "int8": "q8_0"}.get(dtype)
+        if stored is None:
+            return {}  # with its cache in f16, it is no f32
         return {f"llama.cpp {stored}": lambda: self._variant(case, stored)}
 
     def _variant(self, case: Model, stored: str) -> Variant:

@@ -30,7 +30,7 @@ def write_gguf(geometry: Geometry, stored: str, path: Path) -> None:
 
     Args:
         geometry: the model.
-        stored: ``"f32"``, ``"bf16"`` or ``"q8_0"``: how matrices are stored.
+        stored: ``"bf16"`` or ``"q8_0"``: how matrices are stored.
         path: of the file.
     """
     import gguf
@@ -60,7 +60,6 @@ def write_gguf(geometry: Geometry, stored: str, path: Path) -> None:
         writer.add_rope_freq_base(rope["rope_theta"])
         writer.add_tensor("rope_freqs.weight", _factors(geometry))
     kind = {
-        "f32": gguf.GGMLQuantizationType.F32,
         "bf16": gguf.GGMLQuantizationType.BF16,
         "q8_0": gguf.GGMLQuantizationType.Q8_0,
     }[stored]
