@@ -153,7 +153,7 @@ class Frame:
 
 def _words(spec: Spec) -> str:
     """The descriptor of a buffer, as :mod:`struct` has it."""
-    return f"{3 + 2 * len(spec.shape)}q"
+    return f"{3 + 2 * spec.rank}q"
 
 
 def _structure(results: list[Spec]) -> tuple[list[int], int]:
