@@ -154,17 +154,19 @@ ROWS = (0, 1, 2, 3, 4, 5, 15, 16, 17, 31, 32, 33, 41, 65, 257)
 class TestMatmul:
     # Several blocks of columns and of the inner dimension, and a rest of each, of an odd length.
     @pytest.mark.parametrize(
-        ("inner", "columns", "transposed", "param"),
+        ("isa", "inner", "columns", "transposed", "param"),
         [
-            (579, 303, False, False),
-            (579, 303, True, False),
-            (579, 303, False, True),
-            (579, 303, True, True),
+            ("amx", 579, 303, False, False),
+            ("amx", 579, 303, True, False),
+            ("amx", 579, 303, False, True),
+            ("amx", 579, 303, True, True),
+            ("avx512_bf16", 579, 535, False, False),
+            ("avx512_bf16", 579, 535, True, True),
         ],
     )
-    def test_rows(self, inner, columns, transposed, param):
+    def test_rows(self, isa, inner, columns, transposed, param):
         w = random((columns, inner) if transposed else (inner, columns), "bf16", seed=1)
-        function = compiled(product_text(inner, columns, transposed, param), threads=2)
+        function = compiled(product_text(inner, columns, transposed, param), 2, isa)
         if param:
             function = function.bind({"w": w})
         for rows in ROWS:
@@ -223,8 +225,10 @@ func.func @main(%x: tensor<1x?x{k}xbf16>, %gate_up: tensor<{two}x{k}xbf16> {para
 
 
 class TestEpilogues:
-    @pytest.mark.parametrize("param", [False, True], ids=["packed-here", "packed-before"])
-    def test_gated_unit_bias_and_residual(self, param):
+    @pytest.mark.parametrize(
+        ("isa", "param"), [("amx", False), ("amx", True), ("avx512_bf16", False)]
+    )
+    def test_gated_unit_bias_and_residual(self, isa, param):
         """As parts of the products; more than a block of columns of each piece."""
         k, f = 110, 304
         text = MLP.format(
@@ -234,10 +238,10 @@ class TestEpilogues:
             param0='{rlx.param, rlx.name = "gate_up"}' if param else "",
             param1='{rlx.param, rlx.name = "down"}' if param else "",
         )
-        assert "linalg.generic {" not in str(lower(text, "bufferized", target()))
+        assert "linalg.generic {" not in str(lower(text, "bufferized", target(isa=isa)))
         weights = {"gate_up": random((2 * f, k), "bf16", 1), "down": random((k, f), "bf16", 2)}
         bias = random(k, "bf16", 3)
-        function = compiled(text, threads=2)
+        function = compiled(text, 2, isa)
         if param:
             function = function.bind(weights)
         for rows in (1, 3, 33, 70, 290):

@@ -51,14 +51,12 @@ def sapphire_rapids(monkeypatch):
     backend.initialize_all_asmprinters()
     triple = backend.Target.from_triple("x86_64-unknown-linux-gnu")
 
-    def assembly(source, target="cpu{threads=1}"):
+    def assembly(source, target="cpu{threads=1}", cpu="sapphirerapids"):
         module = str(lower(source, "llvm", target))
         with ir.Context(), ir.Location.unknown():
             text = llvm.translate_module_to_llvmir(ir.Module.parse(module).operation)
         code = backend.parse_assembly(for_older_llvm(text))
-        machine = triple.create_target_machine(
-            cpu="sapphirerapids", opt=3, reloc="pic", codemodel="default"
-        )
+        machine = triple.create_target_machine(cpu=cpu, opt=3, reloc="pic", codemodel="default")
         options = backend.create_pipeline_tuning_options(speed_level=3)
         builder = backend.create_pass_builder(machine, options)
         builder.getModulePassManager().run(code, builder)
@@ -130,6 +128,20 @@ def test_few_rows(sapphire_rapids):
     assert count(inner, "prefetcht0") == 16
     assert not any("vfmadd" in line or "vpslld" in line for line in inner)
     assert "vcvtneps2bf16" in assembly
+
+
+def test_matmul_without_tiles(sapphire_rapids):
+    source = MATMUL.format(m=1000, attributes='rlx.param, rlx.name = "w"')
+    assembly = sapphire_rapids(source, "cpu{kernels=avx512_bf16 threads=1}", "znver4")
+    assert "tdpbf16ps" not in assembly
+    micro = assembly.split("rlx_matmul_avx512_bf16_micro:")[1].split(".Lfunc_end")[0]
+    assert not [line for line in micro.splitlines() if "%zmm" in line and "%rsp" in line]
+    (inner,) = loops(micro, "vdpbf16ps")
+    # 24 sums for four vectors of the weight and six pairs of the input, maybe several times.
+    times = count(inner, "vdpbf16ps") // 24
+    assert count(inner, "vdpbf16ps") == 24 * times
+    assert count(inner, "vmovups") == 4 * times
+    assert len(inner) <= 24 * times + 4 * times + 6 * times + 8
 
 
 def test_attention(sapphire_rapids):

@@ -15,10 +15,10 @@ from rlx.schedules.cpu.bf16 import LANES, PAIRS
 from rlx.schedules.cpu.bf16_pack import panels_type
 from rlx.schedules.cpu.code import Index, Kernel, Kernels
 from rlx.schedules.cpu.dots import nanoseconds, prefetch
-from rlx.schedules.cpu.isa import ISAS
+from rlx.schedules.cpu.isa import ISAS, Isa
 from rlx.schedules.cpu.layout import PANEL
 
-__all__ = ["MOST", "kernel", "most", "panels_kernel"]
+__all__ = ["kernel", "most", "panels_kernel"]
 
 
 @dataclass(frozen=True)
@@ -29,38 +29,39 @@ class Tile:
     columns: int
 
 
-_PANELS = (Tile(1, 4), Tile(2, 4), Tile(4, 4))
-_BASE = ISAS["avx512"]
-
-MOST = _PANELS[-1].rows
-"""Up to this many rows are few for a weight in pairs: tiles of AMX hold more."""
+# Tiles of AMX are better from a few rows on.
+_PANELS = {
+    "amx": (Tile(1, 4), Tile(2, 4), Tile(4, 4)),
+    "avx512_bf16": (Tile(1, 4), Tile(2, 4), Tile(4, 4), Tile(8, 3), Tile(12, 2)),
+}
 
 _AHEAD = 32  # pairs of a panel, of a cache line each, that are fetched before they are used
 _UNROLL = 4  # pairs per iteration
 
 
-def most(transposed: bool) -> int:
-    """Up to this many rows are few for a weight that lies as it is."""
-    return few_rows.most(transposed, _BASE)
+def most(isa: Isa) -> int:
+    """Up to this many rows are few for a weight in pairs."""
+    return _PANELS[isa.name][-1].rows
 
 
 # -- a weight in pairs -----------------------------------------------------------------------------
 
 
-def panels_kernel(kernels: Kernels, count: int) -> Kernel:
-    """input [M, K] with M <= MOST, weight in pairs, f32 result [M, N], which is overwritten.
+def panels_kernel(kernels: Kernels, isa: Isa, count: int) -> Kernel:
+    """input [M, K], weight in pairs, f32 result [M, N], which is overwritten.
 
     Args:
         kernels: where the kernel goes.
+        isa: what it is made of; M is at most :func:`most` of it.
         count: M if that is known.
     """
-    tiles: tuple[Tile, ...] = _PANELS
+    tiles: tuple[Tile, ...] = _PANELS[isa.name]
     if is_static(count):
-        tiles = tuple(tile for tile in _PANELS if tile.rows >= count)[:1]
+        tiles = tuple(tile for tile in tiles if tile.rows >= count)[:1]
     i32 = ir.IntegerType.get_signless(32)
     pairs = ir.MemRefType.get([code.DYNAMIC], i32)
     result = code.matrix(code.f32())
-    name = "rlx_matmul_bf16_few"
+    name = f"rlx_matmul_{isa.name}_few"
     runs = {
         tile: kernels.parallel(
             f"{name}_{tile.rows}", [pairs, panels_type(), result], partial(_panels, tile)
@@ -189,4 +190,4 @@ def kernel(kernels: Kernels, transposed: bool) -> Kernel:
     matrix = code.matrix(bf16.bf16())
     name = f"rlx_matmul_{'nk' if transposed else 'kn'}_bf16"
     types = [matrix, matrix, code.matrix(code.f32())]
-    return few_rows.kernel(kernels, name, types, transposed, _BASE)
+    return few_rows.kernel(kernels, name, types, transposed, ISAS["avx512"])

@@ -17,7 +17,7 @@ from rlx.host import ir
 from rlx.options import option
 from rlx.passes.base import Pass, walk
 from rlx.passes.convert_rlx_to_linalg import KERNEL
-from rlx.schedules.cpu import amx_attention, amx_matmul, attention, dequant, matmul, norm
+from rlx.schedules.cpu import amx_attention, attention, bf16_matmul, dequant, matmul, norm
 from rlx.schedules.cpu.attention import rope
 from rlx.schedules.cpu.code import Kernels
 from rlx.schedules.cpu.isa import ISAS
@@ -35,7 +35,8 @@ STRATEGIES: dict[type[RlxOp], ModuleType] = {
 """Strategies for any instruction set."""
 
 _OWN: dict[str, dict[type[RlxOp], ModuleType]] = {
-    "amx": {MatmulOp: amx_matmul, AttentionOp: amx_attention},
+    "amx": {MatmulOp: bf16_matmul, AttentionOp: amx_attention},
+    "avx512_bf16": {MatmulOp: bf16_matmul},
 }
 """Strategies that an instruction set has of its own."""
 
