@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
-from cuda_harness import check
-from harness import random
+from cuda_harness import check, kernels_of, names_of
+from harness import assert_close, random
 
+import rlx
 from rlx.dialects.matmul import MatmulOp
+from rlx.host import ir
+from rlx.testing.gpu_interpreter import run_function
 
 
 @pytest.mark.parametrize("transposed", [False, True])
@@ -66,3 +69,83 @@ def test_hopper_leaves_the_rest_to_the_portable_kernel(sizes):
     rows, columns, inner = sizes
     a, b = random((rows, inner), "bf16", 1), random((inner, columns), "bf16", 2)
     check(MatmulOp, a, b, kernel="rlx_matmul_kn", arch="sm_90a")
+
+
+# -- what follows a product ------------------------------------------------------------------------
+
+RESIDUAL = """
+func.func @main(%x: tensor<?x72xbf16>, %w: tensor<136x72xbf16>, %b: tensor<136xbf16>,
+                %r: tensor<?x136xbf16>) -> tensor<?x136xbf16> {
+  %c0 = arith.constant 0 : index
+  %n = tensor.dim %x, %c0 : tensor<?x72xbf16>
+  %y = "rlx.matmul"(%x, %w) {transpose_weight = true}
+    : (tensor<?x72xbf16>, tensor<136x72xbf16>) -> tensor<?x136xbf16>
+  %e = tensor.empty(%n) : tensor<?x136xbf16>
+  %z = linalg.generic {
+    indexing_maps = [affine_map<(i, j) -> (i, j)>, affine_map<(i, j) -> (j)>,
+                     affine_map<(i, j) -> (i, j)>, affine_map<(i, j) -> (i, j)>],
+    iterator_types = ["parallel", "parallel"]}
+    ins(%y, %b, %r : tensor<?x136xbf16>, tensor<136xbf16>, tensor<?x136xbf16>)
+    outs(%e : tensor<?x136xbf16>) {
+  ^bb0(%p: bf16, %q: bf16, %s: bf16, %o: bf16):
+    %0 = arith.addf %p, %q : bf16
+    %1 = math.tanh %0 : bf16
+    %2 = arith.addf %1, %s : bf16
+    linalg.yield %2 : bf16
+  } -> tensor<?x136xbf16>
+  return %z : tensor<?x136xbf16>
+}
+"""
+
+GATED = """
+func.func @main(%x: tensor<?x40xbf16>, %w: tensor<{shape}xbf16>) -> tensor<?x128xbf16> {{
+  %y = "rlx.matmul"(%x, %w) {{transpose_weight = {transposed}}}
+    : (tensor<?x40xbf16>, tensor<{shape}xbf16>) -> tensor<?x256xbf16>
+  %g = "rlx.narrow"(%y) {{axis = 1 : i64, start = 0 : i64, length = 128 : i64}}
+    : (tensor<?x256xbf16>) -> tensor<?x128xbf16>
+  %u = "rlx.narrow"(%y) {{axis = 1 : i64, start = 128 : i64, length = 128 : i64}}
+    : (tensor<?x256xbf16>) -> tensor<?x128xbf16>
+  %z = "rlx.glu"(%g, %u) {{activation = "silu"}}
+    : (tensor<?x128xbf16>, tensor<?x128xbf16>) -> tensor<?x128xbf16>
+  return %z : tensor<?x128xbf16>
+}}
+"""
+
+
+def run_text(text, arch, *arrays):
+    with ir.Context() as context, ir.Location.unknown():
+        rlx.load_dialects(context)
+        module = kernels_of(text, arch)
+        (actual,) = run_function(module, "main", arrays)
+        return np.asarray(actual), names_of(module)
+
+
+def wide(*arrays):
+    return [array.astype(np.float32) for array in arrays]
+
+
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90a"])
+@pytest.mark.parametrize("rows", [3, 130])
+def test_bias_activation_and_residual(arch, rows):
+    arrays = [random(s, "bf16", n) for n, s in enumerate([(rows, 72), (136, 72), 136, (rows, 136)])]
+    actual, names = run_text(RESIDUAL, arch, *arrays)
+    x, w, b, r = wide(*arrays)
+    assert_close(actual, np.tanh(x @ w.T + b) + r, 2e-2)
+    assert len(names) == 1 and "fused" in names[0]
+
+
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90a"])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_gated_units(arch, transposed):
+    shape = (256, 40) if transposed else (40, 256)
+    arrays = random((70, 40), "bf16", 1), random(shape, "bf16", 2)
+    text = GATED.format(
+        shape="x".join(map(str, shape)), transposed="true" if transposed else "false"
+    )
+    actual, names = run_text(text, arch, *arrays)
+    x, w = wide(*arrays)
+    y = x @ (w.T if transposed else w)
+    gate, up = y[:, :128], y[:, 128:]
+    assert_close(actual, gate / (1 + np.exp(-gate)) * up, 2e-2)
+    # Pieces of rows are what the portable kernel can read.
+    assert (len(names) == 1) == (transposed or arch == "sm_90a")

@@ -14,6 +14,7 @@ from rlx.pipeline import run_pipeline
 from rlx.schedules.cuda import attention, attention_wgmma, matmul, matmul_wgmma
 from rlx.schedules.cuda.arch import ARCHS
 from rlx.schedules.cuda.kernels import Kernels
+from rlx.schedules.cuda.output import Output
 from rlx.targets import cuda_tools, nvptx
 from rlx.targets.cuda import CudaTarget
 
@@ -127,7 +128,7 @@ def test_matmul_on_hopper(tmp_path):
     def emit(kernels):
         for transposed in (False, True):
             p = matmul_wgmma.parameters(4096)
-            matmul_wgmma.emit_kernel(kernels, ir.BF16Type.get(), transposed, p)
+            matmul_wgmma.emit_kernel(kernels, Output(ir.BF16Type.get()), transposed, p)
 
     made = assemble(emit, "sm_90a")
     assert len(made.kernels) == 2
@@ -149,7 +150,7 @@ def test_matmul(tmp_path):
     def emit(kernels):
         for rows, transposed in ((1, True), (64, False), (None, True)):
             p = matmul.parameters(rows)
-            matmul.emit_kernel(kernels, ir.F16Type.get(), transposed, p)
+            matmul.emit_kernel(kernels, Output(ir.F16Type.get()), transposed, p)
 
     made = assemble(emit, "sm_80")
     assert len(made.kernels) == 3

@@ -10,6 +10,7 @@ from rlx.dialects.attention import AttentionOp
 from rlx.host import ir
 from rlx.schedules.cuda import attention, code, matmul
 from rlx.schedules.cuda.kernels import Kernels
+from rlx.schedules.cuda.output import Output
 from rlx.testing.gpu_interpreter import KernelError, run
 
 BF16 = ml_dtypes.bfloat16
@@ -311,7 +312,7 @@ def test_matmul_reads_nothing_outside(transposed):
     module = ir.Module.create()
     p = matmul.Parameters(32, 32, 32, 16, 16, stages=3)
     element = ir.BF16Type.get()
-    matmul.emit_kernel(Kernels(module.operation), element, transposed, p)
+    matmul.emit_kernel(Kernels(module.operation), Output(element), transposed, p)
     name = f"rlx_matmul_{'nk' if transposed else 'kn'}_bf16_0"
     a = np.ones((33, 40), BF16)
     b = np.ones((34, 40) if transposed else (40, 34), BF16)

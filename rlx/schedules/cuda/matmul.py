@@ -2,24 +2,28 @@
 
 A block of threads computes a tile of the result. While it multiplies a slice of the operands in
 shared memory, the next slices are on their way. Each warp keeps its part of the tile in registers,
-in f32; at the end the tile goes through shared memory, so that rows are written 16 bytes at a time.
+in f32; at the end the tile goes through shared memory, so that rows are written 16 bytes at a time,
+after what follows the product: bias, residual, activation, gated units.
 
 Sizes and strides come at run time. Rows that are not aligned to 16 bytes are copied element by
 element: right, but slow.
 """
 
 import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rlx.dialects import emit
 from rlx.dialects.base import RlxOp
 from rlx.dialects.matmul import MatmulOp
 from rlx.dialects.types import is_static
-from rlx.host import arith, ir, memref, tensor, vector
+from rlx.host import ir, tensor, vector
 from rlx.schedules.cuda import code
 from rlx.schedules.cuda.arch import Arch
 from rlx.schedules.cuda.code import Index, Lane, Memory, Tile
-from rlx.schedules.cuda.kernels import Kernels, Launch
+from rlx.schedules.cuda.kernels import Kernels
+from rlx.schedules.cuda.output import Found, Output
+from rlx.schedules.cuda.output import build as output_of
 
 __all__ = ["Parameters", "build", "emit_kernel", "parameters", "place", "prepare", "refusal"]
 
@@ -111,36 +115,53 @@ def _with_shape(value: ir.Value, sizes: list[emit.Size]) -> ir.Value:
     return tensor.expand_shape(type_, value, [list(range(last)), [last]], dynamic, static)
 
 
-def build(op: MatmulOp, kernels: Kernels, arch: Arch) -> ir.Value:
-    """Emits buffers and the launch for an op that :func:`prepare` made; returns the result."""
+def build(op: MatmulOp, kernels: Kernels, arch: Arch) -> ir.Value | None:
+    """Emits buffers and the launch for an op that :func:`prepare` made; returns the result.
+
+    Returns None where it has put what the only reader of the result computes in its place.
+    """
     input, weight = op.input, op.weight
-    element = input.type.element_type
     rows = input.type.shape[0]
     p = parameters(rows if is_static(rows) else None)
-    shape = [emit.dim(input, 0), emit.dim(weight, 0 if op.transpose_weight else 1)]
-    result = code.alloc(shape, element)
-    launch = emit_kernel(kernels, element, op.transpose_weight, p)
-    tiles = code.multiply(code.ceil_div(shape[0], p.rows), code.ceil_div(shape[1], p.columns))
-    launch(
-        code.to_buffer(input),
-        code.to_buffer(weight),
-        result,
-        grid=[tiles],
-        shared=p.shared(op.transpose_weight),
-    )
-    return code.to_tensor(result)
+
+    def emit_product(output: Output, columns: Index, operands: Sequence[ir.Value]) -> ir.Value:
+        result = code.alloc([emit.dim(input, 0), columns], output.result)
+        launch = emit_kernel(kernels, output, op.transpose_weight, p)
+        launch(code.to_buffer(input), code.to_buffer(weight), *operands, result)
+        return code.to_tensor(result)
+
+    def fits(found: Found) -> bool:
+        # Pieces are rows of the weight.
+        return len(found.epilogue.offsets) == 1 or op.transpose_weight
+
+    columns = emit.dim(weight, 0 if op.transpose_weight else 1)
+    return output_of(op, emit_product, columns, fits)
 
 
-def emit_kernel(kernels: Kernels, element: ir.Type, transposed: bool, p: Parameters) -> Launch:
-    """input [M, X], weight [N, X] or [X, N], result [M, N]; a block per tile."""
-    key = (str(element), transposed, p)
-    name = kernels.name(f"rlx_matmul_{'nk' if transposed else 'kn'}_{element}", key)
-    return kernels.define(
-        name,
-        [code.matrix(element)] * 3,
-        _Matmul(element, transposed, p).body,
+def emit_kernel(
+    kernels: Kernels, output: Output, transposed: bool, p: Parameters
+) -> Callable[..., None]:
+    """A function that emits the launch, given buffers.
+
+    They are input [M, X], weight [N, X] or [X, N], what the output reads, and the result.
+    """
+    name = f"rlx_matmul_{'nk' if transposed else 'kn'}_{output.element}"
+    if output.epilogue is not None:
+        name += "_fused"
+    launch = kernels.define(
+        kernels.name(name, (str(output.element), transposed, p, output.key)),
+        [code.matrix(output.element)] * 2 + output.types(),
+        _Matmul(output, transposed, p).body,
         block=[p.threads],
     )
+
+    def emit_launch(*buffers: ir.Value) -> None:
+        rows, columns = (code.dim(buffers[-1], axis) for axis in (0, 1))
+        across = code.ceil_div(columns, output.width(p.columns))
+        grid = code.multiply(code.ceil_div(rows, p.rows), across)
+        launch(*buffers, grid=[grid], shared=p.shared(transposed))
+
+    return emit_launch
 
 
 def place(rows: Index, columns: Index, height: int, width: int, group: int) -> tuple[Index, Index]:
@@ -162,20 +183,21 @@ def place(rows: Index, columns: Index, height: int, width: int, group: int) -> t
 class _Matmul:
     """The kernel for one set of parameters."""
 
-    def __init__(self, element: ir.Type, transposed: bool, p: Parameters):
-        self.element, self.transposed, self.p = element, transposed, p
+    def __init__(self, output: Output, transposed: bool, p: Parameters):
+        self.output, self.transposed, self.p = output, transposed, p
+        self.element, self.width = output.element, output.width(p.columns)
 
-    def body(self, a: ir.Value, b: ir.Value, c: ir.Value) -> None:
+    def body(self, a: ir.Value, b: ir.Value, *outs: ir.Value) -> None:
         p = self.p
         self.a, self.b = a, b
         self.rows, self.inner = code.dim(a, 0), code.dim(a, 1)
-        self.columns = code.dim(c, 1)
+        self.columns = code.dim(outs[-1], 1)
         self.thread = code.thread(p.threads)
         warp = code.warp_of(self.thread)
         self.lane = Lane(code.remainder(self.thread, 32))
         self.warp_row = code.multiply(code.divide(warp, p.warps_across), p.warp_rows)
         self.warp_column = code.multiply(code.remainder(warp, p.warps_across), p.warp_columns)
-        self.row, self.column = place(self.rows, self.columns, p.rows, p.columns, p.group)
+        self.row, self.column = place(self.rows, self.columns, p.rows, self.width, p.group)
         self.fast = code.both(code.aligned(a), code.aligned(b))
 
         memory = Memory()
@@ -208,7 +230,12 @@ class _Matmul:
         code.barrier()
         self.stage(sums, out)
         code.barrier()
-        self.write(out, c)
+
+        def where(row: Index, chunk: Index) -> tuple[Index, Index]:
+            return row, out.column(row, chunk)
+
+        size, first = (p.rows, p.columns), (self.row, self.column)
+        self.output.write(outs, out.memory, where, size, first, self.thread, p.threads)
 
     def fetch(self, number: Index, stage: Index) -> None:
         """Starts to copy slice ``number`` of both operands."""
@@ -217,23 +244,33 @@ class _Matmul:
         left = code.subtract(self.inner, depth)
 
         def copy(
-            source: ir.Value, tile: Tile, rows: int, at: tuple[Index, Index], limits: list[Index]
+            source: ir.Value,
+            tile: Tile,
+            inside: int,
+            rows: int,
+            at: tuple[Index, Index],
+            limits: list[Index],
+            offset: int = 0,
         ) -> None:
             def place(row: Index) -> tuple[list[Index], Index, ir.Value]:
                 here = code.add(at[0], row)
-                return [here], at[1], code.less(here, limits[0])
+                return [code.add(here, offset)], at[1], code.less(here, limits[0])
 
-            first = code.multiply(stage, rows)
+            first = code.add(code.multiply(stage, tile.memory.type.shape[0] // p.stages), inside)
             code.copy_tile(
                 self.thread, p.threads, self.fast, source, place, limits[1], tile, first, rows
             )
 
-        copy(self.a, self.left, p.rows, (self.row, depth), [self.rows, left])
+        copy(self.a, self.left, 0, p.rows, (self.row, depth), [self.rows, left])
         if self.transposed:
-            copy(self.b, self.right, p.columns, (self.column, depth), [self.columns, left])
+            for n, offset in enumerate(self.output.offsets):
+                at, limits = (self.column, depth), [self.columns, left]
+                copy(self.b, self.right, n * self.width, self.width, at, limits, offset)
         else:
-            width = code.subtract(self.columns, self.column)
-            copy(self.b, self.right, p.inner, (depth, self.column), [self.inner, width])
+            (offset,) = self.output.offsets
+            limits = [self.inner, code.subtract(self.columns, self.column)]
+            at = (depth, code.add(self.column, offset))
+            copy(self.b, self.right, 0, p.inner, at, limits)
 
     def multiply(self, stage: Index, sums: list[ir.Value]) -> list[ir.Value]:
         p, lane = self.p, self.lane
@@ -275,38 +312,3 @@ class _Matmul:
                     value = vector.extract(rounded, [], [half])
                     indices = [code.index(row), code.index(at)]
                     vector.store(value, out.memory, indices, alignment=4)
-
-    def write(self, out: Tile, c: ir.Value) -> None:
-        """Writes the tile, as much of it as there is."""
-        p = self.p
-        chunks = p.columns // code.CHUNK
-        wide = code.aligned(c)
-        type_ = ir.VectorType.get([code.CHUNK], self.element)
-
-        def one(number: ir.Value) -> None:
-            row, chunk = code.divide(number, chunks), code.remainder(number, chunks)
-            at = code.add(self.row, row)
-            column = code.add(self.column, code.multiply(chunk, code.CHUNK))
-            start = out.column(row, chunk)
-
-            def vectors() -> None:
-                indices = [code.index(row), code.index(start)]
-                value = vector.load(type_, out.memory, indices, alignment=16)
-                vector.store(value, c, [code.index(at), code.index(column)], alignment=16)
-
-            def elements() -> None:
-                count = code.minimum(code.subtract(self.columns, column), code.CHUNK)
-
-                def element(e: ir.Value) -> None:
-                    value = code.load_raw(out.memory, [row, code.add(start, e)])
-                    memref.store(value, c, [code.index(at), code.index(code.add(column, e))])
-
-                code.loop(0, count, 1, element)
-
-            whole = code.at_most(code.add(column, code.CHUNK), self.columns)
-            code.if_(
-                code.less(at, self.rows),
-                lambda: code.if_(arith.andi(wide, whole), vectors, elements),
-            )
-
-        code.loop(self.thread, p.rows * chunks, p.threads, one)

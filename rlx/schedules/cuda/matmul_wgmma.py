@@ -6,7 +6,7 @@ rows are written 16 bytes at a time.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rlx.dialects import emit
@@ -19,6 +19,8 @@ from rlx.schedules.cuda.arch import Arch
 from rlx.schedules.cuda.code import Index, Lane, Tile
 from rlx.schedules.cuda.hopper import BOX, GROUP
 from rlx.schedules.cuda.kernels import Kernels
+from rlx.schedules.cuda.output import Output
+from rlx.schedules.cuda.output import build as output_of
 
 __all__ = ["Parameters", "build", "emit_kernel", "parameters", "prepare", "refusal"]
 
@@ -93,41 +95,54 @@ def prepare(op: MatmulOp) -> tuple[RlxOp, ir.Value]:
     return matmul.prepare(op)
 
 
-def build(op: MatmulOp, kernels: Kernels, arch: Arch) -> ir.Value:
-    """Emits buffers and the launch for an op that :func:`prepare` made; returns the result."""
+def build(op: MatmulOp, kernels: Kernels, arch: Arch) -> ir.Value | None:
+    """Emits buffers and the launch for an op that :func:`prepare` made; returns the result.
+
+    Returns None where it has put what the only reader of the result computes in its place.
+    """
     input, weight = op.input, op.weight
-    element = input.type.element_type
+
+    def emit_product(output: Output, columns: Index, operands: Sequence[ir.Value]) -> ir.Value:
+        assert isinstance(columns, int)  # else it was refused
+        result = code.alloc([emit.dim(input, 0), columns], output.result)
+        p = parameters(columns * len(output.offsets))
+        launch = emit_kernel(kernels, output, op.transpose_weight, p)
+        launch(code.to_buffer(input), code.to_buffer(weight), *operands, result)
+        return code.to_tensor(result)
+
     columns = weight.type.shape[0 if op.transpose_weight else 1]
-    result = code.alloc([emit.dim(input, 0), columns], element)
-    launch = emit_kernel(kernels, element, op.transpose_weight, parameters(columns))
-    launch(code.to_buffer(input), code.to_buffer(weight), result)
-    return code.to_tensor(result)
+    return output_of(op, emit_product, columns, lambda found: True)
 
 
 def emit_kernel(
-    kernels: Kernels, element: ir.Type, transposed: bool, p: Parameters
-) -> Callable[[ir.Value, ir.Value, ir.Value], None]:
-    """A function that emits the launch, given buffers of input, weight and result."""
-    kernel = _Matmul(element, transposed, p)
+    kernels: Kernels, output: Output, transposed: bool, p: Parameters
+) -> Callable[..., None]:
+    """A function that emits the launch, given buffers: see the portable kernel."""
+    kernel = _Matmul(output, transposed, p)
+    element = output.element
     types = [hopper.map_type(box, element) for box in (kernel.left_box, kernel.right_box)]
-    types += [ir.IndexType.get(), code.matrix(element)]
-    name = kernels.name(
-        f"rlx_matmul_wgmma_{'nk' if transposed else 'kn'}_{element}", (str(element), transposed, p)
-    )
+    types += [ir.IndexType.get(), *output.types()]
+    name = f"rlx_matmul_wgmma_{'nk' if transposed else 'kn'}_{element}"
+    if output.epilogue is not None:
+        name += "_fused"
     one = ir.IntegerAttr.get(ir.IntegerType.get_signless(32), 1)
     launch = kernels.define(
-        name, types, kernel.body, block=[p.threads], attributes={"nvvm.minctasm": one}
+        kernels.name(name, (str(element), transposed, p, output.key)),
+        types,
+        kernel.body,
+        block=[p.threads],
+        attributes={"nvvm.minctasm": one},
     )
 
-    def emit_launch(input: ir.Value, weight: ir.Value, result: ir.Value) -> None:
+    def emit_launch(input: ir.Value, weight: ir.Value, *outs: ir.Value) -> None:
         maps = [
             hopper.describe(input, kernel.left_box),
             hopper.describe(weight, kernel.right_box),
         ]
-        down = code.ceil_div(code.dim(result, 0), p.rows)
-        across = code.ceil_div(code.dim(result, 1), p.columns)
+        down = code.ceil_div(code.dim(outs[-1], 0), p.rows)
+        across = code.ceil_div(code.dim(outs[-1], 1), kernel.width)
         inner = code.dim(input, 1)
-        launch(*maps, inner, result, grid=[code.multiply(down, across)], shared=p.shared)
+        launch(*maps, inner, *outs, grid=[code.multiply(down, across)], shared=p.shared)
 
     return emit_launch
 
@@ -135,15 +150,16 @@ def emit_kernel(
 class _Matmul:
     """The kernel for one set of parameters."""
 
-    def __init__(self, element: ir.Type, transposed: bool, p: Parameters):
-        self.element, self.transposed, self.p = element, transposed, p
+    def __init__(self, output: Output, transposed: bool, p: Parameters):
+        self.output, self.transposed, self.p = output, transposed, p
+        self.element, self.width = output.element, output.width(p.columns)
         self.left_box = [p.rows, BOX]
-        self.right_box = [p.columns, BOX] if transposed else [BOX, BOX]
+        self.right_box = [self.width, BOX] if transposed else [BOX, BOX]
 
     def body(self, *arguments: ir.Value) -> None:
         p = self.p
-        self.left_map, self.right_map, inner, out = arguments
-        self.rows, self.columns = code.dim(out, 0), code.dim(out, 1)
+        self.left_map, self.right_map, inner, *outs = arguments
+        self.rows, self.columns = code.dim(outs[-1], 0), code.dim(outs[-1], 1)
         self.thread = code.thread(p.threads)
         leader = code.equal(self.thread, 0)
         # A slice is there; it is free again, as one lane of each warp tells.
@@ -151,7 +167,7 @@ class _Matmul:
         self.barriers = hopper.Barriers(counts, leader)
         code.barrier()
         self.shared = hopper.Shared()
-        self.row, self.column = matmul.place(self.rows, self.columns, p.rows, p.columns, p.group)
+        self.row, self.column = matmul.place(self.rows, self.columns, p.rows, self.width, p.group)
         slices = code.ceil_div(inner, BOX)
         group, group_index = hopper.group_of(self.thread)
         self.number = code.subtract(group_index, 1)
@@ -162,7 +178,7 @@ class _Matmul:
 
         def computing() -> None:
             hopper.set_registers(p.many, more=True)
-            self.compute(slices, out)
+            self.compute(slices, outs)
 
         is_first = arith.cmpi(arith.CmpIPredicate.eq, group, code.i32(0))
         code.if_(is_first, copying, computing)
@@ -180,14 +196,17 @@ class _Matmul:
 
         load(self.left_map, [self.row, depth], start, self.left_box)
         right = code.add(start, p.left_bytes)
-        if self.transposed:
-            load(self.right_map, [self.column, depth], right, self.right_box)
-        else:
-            for box in range(p.columns // BOX):
-                column = code.add(self.column, box * BOX)
-                load(self.right_map, [depth, column], code.add(right, box * BOX * 128), [BOX, BOX])
+        for n, offset in enumerate(self.output.offsets):
+            column = code.add(self.column, offset)
+            if self.transposed:
+                place = code.add(right, n * self.width * BOX * 2)
+                load(self.right_map, [column, depth], place, self.right_box)
+                continue
+            for box in range(self.width // BOX):
+                place = code.add(right, (n * self.width // BOX + box) * BOX * 128)
+                load(self.right_map, [depth, code.add(column, box * BOX)], place, [BOX, BOX])
 
-    def compute(self, slices: Index, out: ir.Value) -> None:
+    def compute(self, slices: Index, outs: Sequence[ir.Value]) -> None:
         p = self.p
         inside = code.remainder(self.thread, GROUP)
         lane = Lane(code.remainder(self.thread, 32))
@@ -216,9 +235,11 @@ class _Matmul:
         sums = code.loop(0, slices, 1, step, [zero] * (p.columns // 2))
         # Nobody reads slices any more.
         hopper.sync_group(1, GROUP * p.groups)
-        self.write(sums, inside, lane, out)
+        self.write(sums, inside, lane, outs)
 
-    def write(self, sums: list[ir.Value], inside: Index, lane: Lane, out: ir.Value) -> None:
+    def write(
+        self, sums: list[ir.Value], inside: Index, lane: Lane, outs: Sequence[ir.Value]
+    ) -> None:
         """Rounds the warp group's rows, and writes them by way of shared memory."""
         p = self.p
         start = code.multiply(self.number, 64 * p.columns * 2)
@@ -233,23 +254,10 @@ class _Matmul:
                 place = [code.index(code.add(row, n // 8 * 64)), code.index(at)]
                 vector.store(code.narrow(both, self.element), memory, place, alignment=4)
         hopper.sync_group(code.add(self.number, 2))
-        chunks = p.columns // code.CHUNK
-        type_ = ir.VectorType.get([code.CHUNK], self.element)
-        first = code.add(self.row, code.multiply(self.number, 64))
 
-        def one(number: ir.Value) -> None:
-            row, chunk = code.divide(number, chunks), code.remainder(number, chunks)
+        def where(row: Index, chunk: Index) -> tuple[Index, Index]:
             at = code.add(code.multiply(code.divide(chunk, 8), 64), row)
-            column = tile.column(row, code.remainder(chunk, 8))
-            to_row = code.add(first, row)
-            to_column = code.add(self.column, code.multiply(chunk, code.CHUNK))
+            return at, tile.column(row, code.remainder(chunk, 8))
 
-            def store() -> None:
-                place = [code.index(at), code.index(column)]
-                value = vector.load(type_, memory, place, alignment=16)
-                vector.store(value, out, [code.index(to_row), code.index(to_column)], alignment=16)
-
-            exists = arith.andi(code.less(to_row, self.rows), code.less(to_column, self.columns))
-            code.if_(exists, store)
-
-        code.loop(inside, 64 * chunks, GROUP, one)
+        first = code.add(self.row, code.multiply(self.number, 64)), self.column
+        self.output.write(outs, memory, where, (64, p.columns), first, inside, GROUP)

@@ -118,5 +118,6 @@ class EmitKernels(Pass):
                 raise PassFailure(target, f"there is no kernel '{name}' for this op")
             with ir.InsertionPoint(target), target.location:
                 value = strategy.build(target, kernels, arch)
-            target.results[0].replace_all_uses_with(value)
+            if value is not None:  # else it has put something in place of what reads the result
+                target.results[0].replace_all_uses_with(value)
             target.operation.erase()
