@@ -74,6 +74,8 @@ class SelectKernels(Pass):
 def _select(target: ir.OpView, arch: Arch) -> None:
     reasons = []
     for name, strategy in STRATEGIES[type(target)].items():
+        if name == "wgmma" and not arch.wgmma:
+            continue  # nothing to remark on
         with target.location:
             reason = strategy.refusal(target, arch)
         if reason:
