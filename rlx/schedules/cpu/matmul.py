@@ -14,7 +14,7 @@ from rlx.dialects import emit
 from rlx.dialects.base import RlxOp
 from rlx.dialects.matmul import MatmulOp
 from rlx.dialects.types import is_static
-from rlx.host import arith, ir, tensor
+from rlx.host import arith, ir
 from rlx.schedules.cpu import code, few_rows, gemm
 from rlx.schedules.cpu.code import Kernel, Kernels
 from rlx.schedules.cpu.epilogue import Epilogue, find, finish_all, rounding
@@ -22,65 +22,25 @@ from rlx.schedules.cpu.isa import Isa
 from rlx.schedules.cpu.layout import PANEL, Layout, packed
 from rlx.schedules.cpu.micro import panels_type
 from rlx.schedules.cpu.pack import pack_kernel
+from rlx.schedules.cpu.shapes import as_matrix, refused_sizes, with_shape_of
 
 __all__ = ["build", "layout", "prepare", "refusal"]
 
-
 _AT_A_TIME = 1 << 23  # elements of a weight that a call packs at a time
-
-# Below these sizes vectors and blocks stay mostly empty.
-_LEAST_COLUMNS = 32
-_LEAST_INNER = 32
 
 
 def refusal(op: MatmulOp) -> str | None:
     """Why the kernel is not for ``op``; None when it is."""
-    element = op.input.type.element_type
-    if isinstance(element, ir.F64Type):
+    if isinstance(op.input.type.element_type, ir.F64Type):
         return "there is no kernel for f64"
-    inner, columns = op.weight.type.shape
-    if op.transpose_weight:
-        inner, columns = columns, inner
-    for what, size, least in (
-        ("inner dimension", inner, _LEAST_INNER),
-        ("number of columns", columns, _LEAST_COLUMNS),
-    ):
-        if not is_static(size):
-            return f"the {what} is not known"
-        if size < least:
-            return f"the {what}, {size}, is below {least}"
-    return None
+    return refused_sizes(op.weight.type.shape, op.transpose_weight)
 
 
 def prepare(op: MatmulOp) -> tuple[RlxOp, ir.Value]:
     """Checks sizes and makes a matmul of two matrices; returns it and the value of the result."""
     input, weight = op.fitting_operands()
-    shape = emit.sizes(input)
-    rows = input
-    if len(shape) == 1:
-        rows = tensor.expand_shape(
-            ir.RankedTensorType.get([1, *input.type.shape], input.type.element_type),
-            input,
-            [[0, 1]],
-            [],
-            [1, *input.type.shape],
-        )
-    while rows.type.rank > 2:
-        rows = emit.join_axes(rows, 0)
-    result = MatmulOp.create(rows, weight, transpose_weight=op.transpose_weight)
-    made = result.owner.opview
-    columns = result.type.shape[1]
-    if len(shape) == 1:
-        type_ = ir.RankedTensorType.get([columns], result.type.element_type)
-        return made, tensor.collapse_shape(type_, result, [[0, 1]])
-    if len(shape) == 2:
-        return made, result
-    leading = [size if isinstance(size, int) else code.DYNAMIC for size in shape[:-1]]
-    type_ = ir.RankedTensorType.get([*leading, columns], result.type.element_type)
-    last = len(shape) - 1
-    dynamic = [size for size in shape[:-1] if not isinstance(size, int)]
-    groups = [list(range(last)), [last]]
-    return made, tensor.expand_shape(type_, result, groups, dynamic, [*leading, columns])
+    result = MatmulOp.create(as_matrix(input), weight, transpose_weight=op.transpose_weight)
+    return result.owner.opview, with_shape_of(result, input)
 
 
 def layout(op: MatmulOp, isa: Isa) -> Layout:
