@@ -153,6 +153,8 @@ def _part_kernel(
 
     finish = None if epilogue is None else finish_kernel(kernels, epilogue, isa)
     offsets = (0,) if epilogue is None else epilogue.offsets
+    # Pieces of the product share the cache.
+    most_panels = max(p.block_panels // len(offsets) // p.panels[0], 1) * p.panels[0]
 
     def body(*arguments: ir.Value) -> None:
         a, panels, *outputs, low, high, first, end = arguments
@@ -161,7 +163,7 @@ def _part_kernel(
         packed = code.alloc([blocks, p.block_rows, p.inner], code.f32())
         scratch = []
         if finish is not None:
-            shape = [p.block_rows, p.block_panels * PANEL]
+            shape = [p.block_rows, most_panels * PANEL]
             scratch = [code.alloc(shape, code.f32()) for _ in offsets]
 
         def row_block(at_row: ir.Value, height: ir.Value) -> None:
@@ -182,7 +184,7 @@ def _part_kernel(
                 if finish is not None:
                     finish(*into, *outputs, i, j)
 
-            _split(code.subtract(end, first), p.block_panels, p.panels[0], column_block)
+            _split(code.subtract(end, first), most_panels, p.panels[0], column_block)
 
         _split(code.subtract(high, low), p.block_rows, p.rows[0], row_block)
 
