@@ -1,5 +1,6 @@
 """The CUDA driver, as far as compiled programs need it."""
 
+import contextlib
 import ctypes
 import threading
 from collections.abc import Sequence
@@ -100,6 +101,24 @@ class Driver:
         self.capability: tuple[int, int] = (int(major), int(minor))
         raw = self._do("ask the GPU", api.cuDeviceGetName(128, handle))
         self.name: str = raw.decode().rstrip("\0").strip()
+        self._pool = self._make_pool()
+        self._unfreed: list[tuple[int, int]] = []  # addresses and streams
+
+    def _make_pool(self) -> Any:
+        """Memory that is kept for the next call; that of others is left as it is."""
+        api = self.api
+        properties = api.CUmemPoolProps()
+        properties.allocType = api.CUmemAllocationType.CU_MEM_ALLOCATION_TYPE_PINNED
+        location = properties.location
+        location.type = api.CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE
+        location.id = self.device
+        properties.location = location
+        self.enter()
+        pool = self._do("make a pool of memory", api.cuMemPoolCreate(properties))
+        threshold = api.CUmemPool_attribute.CU_MEMPOOL_ATTR_RELEASE_THRESHOLD
+        everything = api.cuuint64_t(2**64 - 1)
+        self._do("keep memory", api.cuMemPoolSetAttribute(pool, threshold, everything))
+        return pool
 
     def _do(self, what: str, returned: Sequence[Any]) -> Any:
         return _checked(self.api, what, returned)
@@ -221,12 +240,23 @@ class Driver:
 
     def allocate(self, size: int, stream: int) -> int:
         """Memory for what comes later in the stream."""
+        for place, owner in self._unfreed[:]:
+            if not self.is_capturing(owner):
+                self._unfreed.remove((place, owner))
+                self.api.cuMemFreeAsync(place, owner)
         what = f"allocate {size} bytes on {self.name}"
-        return int(self._do(what, self.api.cuMemAllocAsync(max(size, 1), stream)))
+        returned = self.api.cuMemAllocFromPoolAsync(max(size, 1), self._pool, stream)
+        return int(self._do(what, returned))
 
     def free(self, address: int, stream: int) -> None:
-        """Gives memory back when the stream has come this far."""
-        self.api.cuMemFreeAsync(address, stream)
+        """Gives memory back when the stream has come this far; never fails."""
+        with contextlib.suppress(Exception):  # at exit the driver may be gone
+            self.enter()
+            if self.is_capturing(stream):
+                # A graph can free only what it has allocated.
+                self._unfreed.append((address, stream))
+            else:
+                self.api.cuMemFreeAsync(address, stream)
 
     def copy_in(self, address: int, source: int, size: int, stream: int) -> None:
         """From the host; returns when the host's memory may change again."""

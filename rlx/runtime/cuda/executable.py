@@ -60,7 +60,7 @@ class CudaExecutable:
         self._cubin = cubin
         self._gpu = gpu
         self._code: Any = None
-        self._functions: dict[tuple[str, bool], Any] = {}
+        self._functions: dict[str, tuple[Any, int]] = {}  # and the shared memory they may use
         self._bound: dict[int, Foreign] = {}
         self._pending: dict[int, np.ndarray] = {}  # bound, and not yet on the GPU
         self._constants: list[Memory] = []
@@ -421,10 +421,11 @@ class CudaExecutable:
         )
 
     def _function(self, name: str, shared: int) -> Any:
-        key = name, shared > 48 * 1024
-        if key not in self._functions:
-            self._functions[key] = self._gpu.function(self._code, name, shared)
-        return self._functions[key]
+        found, limit = self._functions.get(name, (None, -1))
+        if shared > limit:
+            found = self._gpu.function(self._code, name, shared)
+            self._functions[name] = found, shared
+        return found
 
     def _pack(self, parameter: Parameter, values: list[Any], places: "_Places") -> list[bytes]:
         if parameter.kind == "number":

@@ -1,0 +1,169 @@
+"""What is asked of the CUDA driver, with the real types of `cuda-bindings` and a driver that only
+takes notes: nothing here runs on a GPU."""
+
+import ctypes
+import enum
+
+import pytest
+from cuda.bindings import driver as real
+
+from rlx.runtime import ExecutionError, LoadError
+from rlx.runtime.cuda import OutOfMemoryError
+from rlx.runtime.cuda.driver import Driver
+from rlx.runtime.cuda.parameters import Packed, number
+
+OK = real.CUresult.CUDA_SUCCESS
+
+
+class Notes:
+    """Functions of the driver note their arguments and succeed; types are the real ones."""
+
+    def __init__(self, **answers):
+        self.calls = []
+        attribute = real.CUdevice_attribute
+        self.capability = {
+            attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: 9,
+            attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: 0,
+        }
+        none = real.CUstreamCaptureStatus.CU_STREAM_CAPTURE_STATUS_NONE
+        self.answers = {
+            "cuDeviceGet": lambda n: (OK, n),
+            "cuDevicePrimaryCtxRetain": lambda device: (OK, "context"),
+            "cuDeviceGetAttribute": lambda which, device: (OK, self.capability[which]),
+            "cuDeviceGetName": lambda length, device: (OK, b"NVIDIA Test\0\0"),
+            "cuMemPoolCreate": lambda properties: (OK, "pool"),
+            "cuMemAllocFromPoolAsync": lambda *_: (OK, real.CUdeviceptr(4096)),
+            "cuStreamIsCapturing": lambda stream: (OK, none),
+            "cuModuleLoadData": lambda image: (OK, "module"),
+            "cuModuleGetFunction": lambda module, name: (OK, f"function {name.decode()}"),
+            "cuTensorMapEncodeTiled": lambda *_: (OK, real.CUtensorMap()),
+            **answers,
+        }
+
+    def __getattr__(self, name):
+        found = getattr(real, name)  # misspelled ones fail here
+        if isinstance(found, type | enum.EnumType):
+            return found
+
+        def call(*arguments):
+            self.calls.append((name, arguments))
+            return self.answers.get(name, lambda *_: (OK,))(*arguments)
+
+        return call
+
+    def last(self, name):
+        return next(arguments for called, arguments in reversed(self.calls) if called == name)
+
+
+def failing(**statuses):
+    return Notes(**{name: lambda *_, s=status: (s, None) for name, status in statuses.items()})
+
+
+def test_a_gpu_is_described():
+    api = Notes()
+    gpu = Driver(api, 2)
+    assert gpu.capability == (9, 0) and gpu.name == "NVIDIA Test" and gpu.device == 2
+    (properties,) = api.last("cuMemPoolCreate")
+    assert properties.location.id == 2
+    pool, attribute, value = api.last("cuMemPoolSetAttribute")
+    assert pool == "pool" and attribute.name.endswith("RELEASE_THRESHOLD")
+    assert int(value) == 2**64 - 1
+
+
+def test_memory_is_ordered_by_the_stream():
+    api = Notes()
+    gpu = Driver(api, 0)
+    assert gpu.allocate(0, 7) == 4096
+    assert api.last("cuMemAllocFromPoolAsync") == (1, "pool", 7)
+    gpu.copy_in(4096, 1, 8, 7)
+    gpu.copy_out(1, 4096, 8, 7)
+    gpu.clear(4096, 8, 7)
+    gpu.free(4096, 7)
+    assert api.last("cuMemcpyHtoDAsync") == (4096, 1, 8, 7)
+    assert api.last("cuMemcpyDtoHAsync") == (1, 4096, 8, 7)
+    assert api.last("cuMemsetD8Async") == (4096, 0, 8, 7)
+    assert api.last("cuMemFreeAsync") == (4096, 7)
+
+
+def test_nothing_is_freed_in_a_stream_that_records_a_graph():
+    active = real.CUstreamCaptureStatus.CU_STREAM_CAPTURE_STATUS_ACTIVE
+    none = real.CUstreamCaptureStatus.CU_STREAM_CAPTURE_STATUS_NONE
+    state = [active]
+    api = Notes(cuStreamIsCapturing=lambda stream: (OK, state[0]))
+    gpu = Driver(api, 0)
+    gpu.free(4096, 7)
+    assert "cuMemFreeAsync" not in dict(api.calls)
+    state[0] = none
+    gpu.allocate(16, 7)
+    assert api.last("cuMemFreeAsync") == (4096, 7)
+
+
+def test_code_and_shared_memory():
+    api = Notes()
+    gpu = Driver(api, 0)
+    assert gpu.load(b".version 8.0") == "module"
+    assert api.last("cuModuleLoadData") == (b".version 8.0\0",)
+    assert gpu.function("module", "f", 1024) == "function f"
+    assert "cuFuncSetAttribute" not in dict(api.calls)
+    gpu.function("module", "f", 100_000)
+    function, attribute, size = api.last("cuFuncSetAttribute")
+    assert function == "function f" and size == 100_000
+    assert attribute.name.endswith("MAX_DYNAMIC_SHARED_SIZE_BYTES")
+
+
+def test_launches():
+    api = Notes()
+    gpu = Driver(api, 0)
+    packed = Packed([number("i64", 4096), number("i32", 7)])
+    gpu.launch("f", (3, 1, 1), (128, 1, 1), (), 512, 7, packed)
+    assert api.last("cuLaunchKernel") == ("f", 3, 1, 1, 128, 1, 1, 512, 7, packed.address, 0)
+    pointers = (ctypes.c_void_p * 2).from_address(packed.address)
+    assert ctypes.c_int64.from_address(pointers[0]).value == 4096
+    gpu.launch("f", (4, 1, 1), (128, 1, 1), (2, 1, 1), 512, 7, packed)
+    config, function, parameters, extra = api.last("cuLaunchKernelEx")
+    assert (function, parameters, extra) == ("f", packed.address, 0)
+    assert (config.gridDimX, config.blockDimX, config.sharedMemBytes) == (4, 128, 512)
+    assert int(config.hStream) == 7 and config.numAttrs == 1
+    assert config.attrs[0].value.clusterDim.x == 2
+
+
+def test_tensor_maps():
+    api = Notes()
+    gpu = Driver(api, 0)
+    found = gpu.tensor_map("bf16", 4096, (5, 64, 128), (8192, 128, 1), (1, 64, 32), 128)
+    assert len(found) == 128
+    kind, rank, address, sizes, strides, box, steps, *_ = api.last("cuTensorMapEncodeTiled")
+    assert kind.name.endswith("BFLOAT16") and rank == 3 and address == 4096
+    assert [int(n) for n in sizes] == [128, 64, 5]
+    assert [int(n) for n in strides] == [256, 16384]
+    assert [int(n) for n in box] == [32, 64, 1] and [int(n) for n in steps] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("function", "status", "error", "call"),
+    [
+        (
+            "cuMemAllocFromPoolAsync",
+            "CUDA_ERROR_OUT_OF_MEMORY",
+            OutOfMemoryError,
+            lambda gpu: gpu.allocate(99, 0),
+        ),
+        ("cuModuleLoadData", "CUDA_ERROR_INVALID_PTX", LoadError, lambda gpu: gpu.load(b"")),
+        (
+            "cuModuleLoadData",
+            "CUDA_ERROR_NO_BINARY_FOR_GPU",
+            LoadError,
+            lambda gpu: gpu.load(b""),
+        ),
+        (
+            "cuStreamSynchronize",
+            "CUDA_ERROR_ILLEGAL_ADDRESS",
+            ExecutionError,
+            lambda gpu: gpu.synchronize(0),
+        ),
+    ],
+)
+def test_errors(function, status, error, call):
+    gpu = Driver(failing(**{function: getattr(real.CUresult, status)}), 0)
+    with pytest.raises(error, match=r"cannot (allocate 99 bytes|load the code|wait)"):
+        call(gpu)
