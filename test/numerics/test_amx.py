@@ -306,6 +306,7 @@ CASES = {
     "decode": (2, 1, 600, heads(8, 1, 64, causal=True)),
     "decode, odd": (1, 3, 77, heads(5, 1, 96, 48, causal=True, softcap=2.0)),
     "decode, window": (1, 1, 1300, heads(3, 1, 32, 200, causal=True, left_window=700)),
+    "decode, parts of keys": (1, 2, 2100, heads(4, 2, 64, causal=True)),
     "decode, one key": (2, 1, 1, heads(2, 2, 64, causal=True)),
     "many causal": (1, 600, 1000, heads(1, 1, 32, causal=True)),
     "window of a key": (1, 70, 70, heads(2, 1, 48, causal=True, left_window=0)),
@@ -368,3 +369,12 @@ class TestAttention:
         result, expected = attention(q, k, v, **attrs)
         assert np.isfinite(expected).all()
         assert_close(result, expected)
+
+    @pytest.mark.parametrize(("queries", "keys"), [(0, 5), (1, 0), (20, 0), (70, 0)])
+    def test_nothing(self, queries, keys):
+        attrs = heads(2, 1, 64, causal=True)
+        given = qkv(1, queries, keys, **attrs)
+        text, _ = module_text(AttentionOp, [*given, None, None], {(0, 1), (1, 1), (2, 1)}, **attrs)
+        result = compiled(text)(*given)
+        assert result.shape == (1, queries, 128)
+        assert not result.any()

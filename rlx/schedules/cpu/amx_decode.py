@@ -3,8 +3,8 @@
 Up to 16 rows, pairs of a query and a head of the group, are the columns of a tile: keys from memory
 are the other factor, so that scores have rows in their lanes, and neither the largest nor the sum
 is one across a register. Weights of two keys side by side multiply values of two keys, mixed as
-they are read. Threads that have no head of their own take a part of the keys; what they find is
-put together at the end.
+they are read. Keys are split into parts, which threads share; what they find is put together at the
+end.
 
 Values that are not finite show in the sums; then the part is computed once more, without the
 products that have a weight of zero.
@@ -26,6 +26,7 @@ __all__ = ["Decode", "suits"]
 
 _KEYS_AHEAD = 64  # keys that are fetched before they are multiplied
 _VALUES_AHEAD = 32
+_PART = 2 * KEYS  # keys that one thread takes at least
 _WIDTH = 64  # dims of values at a time
 
 
@@ -89,13 +90,14 @@ class Decode:
 
     def emit(self, heads: Index, nanoseconds: Index, buffers: list[ir.Value]) -> None:
         """Calls of the kernels for all heads."""
-        whole = self.whole
-        keys = whole.named(buffers)["keys"]
-        threads = whole.kernels.parts(code.multiply(heads, code.ceil_div(keys, KEYS)), nanoseconds)
-        splits: Index = 1
-        if not isinstance(threads, int):
-            above = code.subtract(code.add(threads, heads), 1)
-            splits = code.maximum(arith.divui(code.index(above), code.maximum(heads, 1)), 1)
+        a, whole = self.a, self.whole
+        given = whole.named(buffers)
+        span: Index = given["keys"]
+        if a.left >= 0 and (a.causal or a.right >= 0):
+            beside = a.left + (0 if a.causal else a.right)
+            span = code.minimum(span, code.add(code.dim(given["query"], 1), beside))
+        # Whatever the number of threads, so that results do not depend on it.
+        splits = code.index(code.maximum(code.ceil_div(span, _PART), 1))
         count = code.multiply(heads, splits)
         results = [
             code.alloc([count, *type_.shape[1:]], type_.element_type) for type_ in self.results
@@ -104,6 +106,7 @@ class Decode:
         types = [*whole.types, *self.results, index]
         parts = whole.parallel("decode", types, self.parts)
         merge = whole.parallel("merge", types, self.merge)
+        threads = whole.kernels.parts(count, nanoseconds)
         parts(threads, count, *buffers, *results, splits)
         merge(1, heads, *buffers, *results, splits)
 
@@ -141,9 +144,6 @@ class Decode:
             head = arith.divui(number, splits)
             batch, group = whole.place(head)
             used, offset = whole.extent(named, batch, rows_of)
-            load(named["query"], queries, batch, group, 0, rows, *named["query_tables"])
-            turn_queries(queries, turned)
-            self.bound(bounds, offset, used)
             low, _ = a.reach(offset, used)
             _, high = a.reach(code.subtract(code.add(offset, rows_of), 1), used)
             span = code.subtract(code.maximum(high, low), low)
@@ -153,6 +153,13 @@ class Decode:
             end = code.add(low, code.multiply(_share(code.add(own, 1), blocks, splits), KEYS))
             end = code.minimum(end, high)
             code.store(code.splat(-math.inf, SIDE), tops, [number, 0])
+
+            def prepare() -> None:
+                load(named["query"], queries, batch, group, 0, rows, *named["query_tables"])
+                turn_queries(queries, turned)
+                self.bound(bounds, offset, used)
+
+            code.if_(code.less(begin, end), prepare)
 
             def attempt(again: ir.Value) -> None:
                 code.store(code.splat(0.0, SIDE), totals, [number, 0])
