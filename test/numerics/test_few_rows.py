@@ -54,7 +54,7 @@ class TestParameters:
         function = rlx.compile(source, target, cache=False).bind({"w": w})
         check(function, w, ROWS, transposed, dtype)
 
-    @pytest.mark.parametrize("inner, columns", [(32, 32), (33, 48), (64, 65), (1030, 200)])
+    @pytest.mark.parametrize("inner, columns", [(33, 48), (1030, 200)])
     def test_sizes(self, target, transposed, inner, columns):
         source = text(inner, columns, transposed, "f32", '{rlx.param, rlx.name = "w"}')
         w = random((columns, inner) if transposed else (inner, columns), seed=1)
@@ -72,7 +72,7 @@ class TestArguments:
         function = rlx.compile(text(131, 83, transposed, dtype), target, cache=False)
         check(lambda x: function(x, w), w, ROWS, transposed, dtype)
 
-    @pytest.mark.parametrize("inner, columns", [(32, 32), (33, 48), (64, 65), (47, 9000)])
+    @pytest.mark.parametrize("inner, columns", [(33, 48), (47, 9000)])
     def test_sizes(self, target, transposed, inner, columns):
         w = random((columns, inner) if transposed else (inner, columns), seed=1)
         function = rlx.compile(text(inner, columns, transposed, "f32"), target, cache=False)
@@ -80,11 +80,9 @@ class TestArguments:
 
     def test_result_is_the_same_for_any_number_of_threads(self, transposed):
         w = random((700, 800) if transposed else (800, 700), seed=1)
-        results = []
-        for threads in (1, 2, 3):
-            target = f"cpu{{threads={threads}}}"
-            function = rlx.compile(text(800, 700, transposed, "f32"), target, cache=False)
-            results.append([function(random((rows, 800)), w) for rows in (1, 5)])
-        for others in results[1:]:
-            for one, other in zip(results[0], others, strict=True):
-                np.testing.assert_array_equal(one, other)
+        source = text(800, 700, transposed, "f32").replace("?", "5")
+        results = [
+            rlx.compile(source, f"cpu{{threads={threads}}}", cache=False)(random((5, 800)), w)
+            for threads in (1, 3)
+        ]
+        np.testing.assert_array_equal(*results)

@@ -79,7 +79,7 @@ def _emit(
     )
     rows, panels = code.to_buffer(input), packed(weight)
     if panels is None:
-        run = _matmul(kernels, element, op.transpose_weight, isa)
+        run = _matmul(kernels, element, op.transpose_weight, input.type.shape[0], isa)
         if epilogue is not None:
             types = [code.matrix(element)] * 2
             name = f"{'nk' if op.transpose_weight else 'kn'}_{element}"
@@ -152,17 +152,39 @@ def _with_panels(
     return kernels.define(epilogue.name(kernels, name), [*types, *epilogue.types()], body)
 
 
-def _matmul(kernels: Kernels, element: ir.Type, transposed: bool, isa: Isa) -> Kernel:
-    """input [M, K], weight [N, K] or [K, N], f32 result [M, N], which is overwritten."""
-    storage, f32 = code.matrix(element), code.f32()
-    types = [storage, storage, code.matrix(f32)]
+def _matmul(kernels: Kernels, element: ir.Type, transposed: bool, rows: int, isa: Isa) -> Kernel:
+    """input [M, K], weight [N, K] or [K, N], f32 result [M, N]; ``rows`` is M if that is known."""
+    storage = code.matrix(element)
+    types = [storage, storage, code.matrix(code.f32())]
     name = f"rlx_matmul_{'nk' if transposed else 'kn'}_{element}_{isa.name}"
-    few = few_rows.kernel(kernels, name, types, transposed, isa)
-    pack = pack_kernel(kernels, name, element, transposed, isa)
-    run = gemm.kernel(kernels, element, f32, isa)
     most = few_rows.most(transposed, isa)
 
-    def many(a: ir.Value, b: ir.Value, c: ir.Value) -> None:
+    def many() -> Kernel:
+        return _packing(kernels, name, types, transposed, isa)
+
+    def few() -> Kernel:
+        return few_rows.kernel(kernels, name, types, transposed, isa)
+
+    if is_static(rows):
+        return few() if rows <= most else many()
+    kernel_of_many, kernel_of_few = many(), few()
+
+    def body(*buffers: ir.Value) -> None:
+        is_many = code.less(most, code.dim(buffers[0], 0))
+        code.if_(is_many, lambda: kernel_of_many(*buffers), lambda: kernel_of_few(*buffers))
+
+    return kernels.define(name, types, body)
+
+
+def _packing(
+    kernels: Kernels, name: str, types: list[ir.Type], transposed: bool, isa: Isa
+) -> Kernel:
+    """Panels are made of the weight first."""
+    element, f32 = types[0].element_type, code.f32()
+    pack = pack_kernel(kernels, name, element, transposed, isa)
+    run = gemm.kernel(kernels, element, f32, isa)
+
+    def body(a: ir.Value, b: ir.Value, c: ir.Value) -> None:
         rows, inner, columns = code.dim(a, 0), code.dim(a, 1), code.dim(c, 1)
         # Panels of all columns unless they are very large: rows are packed once per step.
         fitting = arith.divui(code.index(_AT_A_TIME), code.add(inner, 1))
@@ -176,8 +198,4 @@ def _matmul(kernels: Kernels, element: ir.Type, transposed: bool, isa: Isa) -> K
 
         code.loop(0, columns, step, some)
 
-    def body(a: ir.Value, b: ir.Value, c: ir.Value) -> None:
-        is_many = code.less(most, code.dim(a, 0))
-        code.if_(is_many, lambda: many(a, b, c), lambda: few(a, b, c))
-
-    return kernels.define(name, types, body)
+    return kernels.define(f"{name}_packing", types, body)
