@@ -107,6 +107,7 @@ def measure_case(
     rounds: int = 5,
     slow: float = 2.0,
     patience: float = 60.0,
+    hopeless: float = 8.0,
 ) -> Row:
     """Prepares and checks every variant of every tool, then runs them in turns.
 
@@ -121,6 +122,7 @@ def measure_case(
         slow: see above.
         patience: a tool that needs more seconds to get ready gets no second chance with another
             variant.
+        hopeless: nor does one that takes this many times the time of the best one before it.
     """
     rows = case.some_rows()
     exact = dict(case.reference(rows))
@@ -138,7 +140,9 @@ def measure_case(
             _prepare(tool, timing, rows, exact, dtype)
             if not timing.failure:
                 running.append((tool, timing))
-            if timing.ready > patience:
+            best = row.best_peer()
+            behind = best is not None and timing.first > hopeless * best.seconds
+            if timing.tool != OURS and (timing.ready > patience or behind):
                 break
     # The run that was checked is good enough to tell who is far behind.
     running = _worth_it(running, 2 * slow)

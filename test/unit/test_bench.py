@@ -172,6 +172,15 @@ def test_patience_ends_with_the_first_slow_start():
     assert "second" not in timings(row)
 
 
+def test_a_tool_without_hope_gets_no_second_chance():
+    slow = Fake("openvino", {"first": 9.0, "second": 0.1})
+    near = Fake("jax", {"first": 7.0, "second": 0.1})
+    row = measure_case(TINY, "f32", [Fake("torch", {"torch": 1.0}), slow])
+    assert "second" not in timings(row)
+    row = measure_case(TINY, "f32", [Fake("torch", {"torch": 1.0}), near])
+    assert timings(row)["second"].rounds == [0.1] * 5
+
+
 def test_rope_is_compared_with_peers_that_leave_it_out():
     case = select("A1")[0]
     row = Row(case, "f32", [])
@@ -243,6 +252,11 @@ def test_kernels_of_the_roofline_compute_what_they_should():
     stream = rlx.compile(stream_text(8), cache=False)
     data = np.random.default_rng(0).random(64 * 5, np.float32)
     np.testing.assert_allclose(stream(data), data.reshape(-1, 8).sum(0), rtol=1e-5)
+
+
+def test_the_highest_of_two_measurements_counts():
+    assert ROOFLINE.highest(Roofline(9e10, 3e10, 1e10)) == Roofline(1e11, 3e10, 2e10)
+    assert replace(ROOFLINE, tiles=1.0).highest(replace(ROOFLINE, tiles=2.0)).tiles == 2.0
 
 
 def test_cores():
