@@ -47,9 +47,28 @@ def test_empty(shape):
     check(MatmulOp, a, b)
 
 
-def test_f32_is_not_rounded():
-    a, b = random((9, 33), "f32", 1), random((33, 10), "f32", 2)
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize(("rows", "columns", "inner"), [(70, 72, 40), (9, 65, 33), (64, 8, 1)])
+def test_f32_is_not_rounded(rows, columns, inner, transposed):
+    a = random((rows, inner), "f32", 1)
+    b = random((columns, inner) if transposed else (inner, columns), "f32", 2)
+    run_as = {"kernel": "rlx_matmul_fma", "tolerance": 1e-5, "dynamic": {(0, 0)}}
+    check(MatmulOp, a, b, transpose_weight=transposed, **run_as)
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_few_rows_take_the_plain_path(dtype):
+    a, b = random((3, 33), dtype, 1), random((33, 10), dtype, 2)
     check(MatmulOp, a, b, tolerance=1e-5)
+
+
+def test_what_follows_a_product_in_f32():
+    text = RESIDUAL.replace("bf16", "f32")
+    arrays = [random(s, "f32", n) for n, s in enumerate([(20, 72), (136, 72), 136, (20, 136)])]
+    actual, names = run_text(text, "sm_80", *arrays)
+    x, w, b, r = arrays
+    assert_close(actual, np.tanh(x @ w.T + b) + r, 1e-5)
+    assert names == ["rlx_matmul_fma_nk_fused_0"]
 
 
 @pytest.mark.parametrize("transposed", [False, True])

@@ -207,7 +207,7 @@ def emit_kernel(kernels: Kernels, problem: Problem, p: Parameters) -> Any:
     def split(buffers: list[ir.Value], result: ir.Value) -> None:
         blocks = attention.blocks(buffers[0])
         tiles = code.ceil_div(code.dim(buffers[1], 1), p.keys)
-        each = code.divide(_SPLIT_BLOCKS, code.maximum(blocks, 1))
+        each = arith.divui(code.index(_SPLIT_BLOCKS), code.index(code.maximum(blocks, 1)))
         splits = code.maximum(code.minimum(each, tiles), 1)
         # The rows of a head's result: one for each query.
         heads = problem.heads

@@ -89,15 +89,27 @@ CHUNK = 8
 
 
 def divide(a: Index, b: Index) -> Index:
+    """a / b; below 2^31, where ``b`` is not known."""
     if isinstance(a, int) and isinstance(b, int):
         return a // b
-    return a if b == 1 else arith.divui(index(a), index(b))
+    if isinstance(b, int):
+        return a if b == 1 else arith.divui(index(a), index(b))
+    return _in_32_bits(arith.divui, a, b)
 
 
 def remainder(a: Index, b: Index) -> Index:
+    """a % b; below 2^31, where ``b`` is not known."""
     if isinstance(a, int) and isinstance(b, int):
         return a % b
-    return 0 if isinstance(b, int) and b == 1 else arith.remui(index(a), index(b))
+    if isinstance(b, int):
+        return 0 if b == 1 else arith.remui(index(a), index(b))
+    return _in_32_bits(arith.remui, a, b)
+
+
+def _in_32_bits(op: Callable[..., ir.Value], a: Index, b: Index) -> ir.Value:
+    """Division of 64 bits is a call of more than a hundred instructions."""
+    narrow = [arith.index_cast(ir.IntegerType.get_signless(32), index(x)) for x in (a, b)]
+    return arith.index_castui(ir.IndexType.get(), op(*narrow))
 
 
 def xor(a: Index, b: Index) -> Index:

@@ -23,6 +23,7 @@ from rlx.schedules.cuda import (
     dequant_matmul,
     kv_append,
     matmul,
+    matmul_fma,
     matmul_wgmma,
     norms,
     plain_attention,
@@ -38,7 +39,7 @@ STRATEGIES: dict[type[RlxOp], dict[str, ModuleType]] = {
     DequantMatmulOp: {"reduce": dequant_matmul},
     KvAppendOp: {"copy": kv_append},
     LayerNormOp: {"rows": norms},
-    MatmulOp: {"wgmma": matmul_wgmma, "mma": matmul},
+    MatmulOp: {"wgmma": matmul_wgmma, "mma": matmul, "fma": matmul_fma},
     RmsNormOp: {"rows": norms},
     RopeOp: {"turn": rope},
 }
