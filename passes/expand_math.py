@@ -89,8 +89,8 @@ def exp(x: ir.Value) -> ir.Value:
     return y
 
 
-def tanh(x: ir.Value) -> ir.Value:
-    """tanh of an f32, or of a vector of them."""
+def tanh(x: ir.Value, exp: Callable[[ir.Value], ir.Value] = exp) -> ir.Value:
+    """tanh of an f32, or of a vector of them; with another ``exp`` that is as exact."""
     c = partial(constant, x.type)
     size = math.absf(x)
     z = arith.mulf(x, x)
@@ -102,8 +102,8 @@ def tanh(x: ir.Value) -> ir.Value:
     return math.copysign(arith.select(is_near, near, far), x)
 
 
-def erf(x: ir.Value) -> ir.Value:
-    """The error function of an f32, or of a vector of them."""
+def erf(x: ir.Value, exp: Callable[[ir.Value], ir.Value] = exp) -> ir.Value:
+    """The error function of an f32, or of a vector of them; with another ``exp`` as for `tanh`."""
     c = partial(constant, x.type)
     size = math.absf(x)
     near = arith.mulf(x, _polynomial(_ERF, arith.mulf(x, x), c))

@@ -65,7 +65,6 @@ _NVVM = (
     "lower-affine,"
     "convert-scf-to-cf,"
     "math-extend-to-supported-types{{target-type=f32}},"
-    "rlx-expand-math,"
     "rlx-round-floats,"
     "rlx-cuda-intrinsics,"
     "convert-gpu-to-nvvm{{use-bare-ptr-memref-call-conv=true index-bitwidth=64}},"

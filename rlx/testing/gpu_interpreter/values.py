@@ -130,6 +130,19 @@ _ELEMENTWISE: dict[str, Callable[..., Any]] = {
 }
 
 _INTRINSICS: dict[str, Callable[..., Any]] = {
+    "llvm.ceil": np.ceil,
+    "llvm.copysign": np.copysign,
+    "llvm.fabs": np.abs,
+    "llvm.floor": np.floor,
+    "llvm.fma": _fma,
+    "llvm.maxnum": np.fmax,
+    "llvm.minnum": np.fmin,
+    "llvm.round": lambda x: np.copysign(np.floor(np.abs(x) + 0.5), x),
+    "llvm.roundeven": np.rint,
+    "llvm.sqrt": _wide(np.sqrt),
+    "llvm.trunc": np.trunc,
+    "llvm.nvvm.div.full": np.divide,
+    "llvm.nvvm.ex2.approx": _wide(np.exp2),
     "llvm.nvvm.ex2.approx.ftz.f": _wide(np.exp2),
     "llvm.nvvm.ex2.approx.ftz": _wide(np.exp2),
     "llvm.nvvm.rcp.approx.ftz.f": _wide(np.reciprocal),
