@@ -58,7 +58,8 @@ def check_prefill(arch, dtype, ids):
     assert any("attention" in name for gpu in gpus for name in gpu.launched)
 
 
-def test_decoding_with_a_cache():
+@pytest.mark.slow
+def test_generation():
     ids = np.array([[1, 5]])
     expected = rlx.load_model(CHECKPOINT).generate(ids, max_new_tokens=2)
     model = rlx.load_model(CHECKPOINT)

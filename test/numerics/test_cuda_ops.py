@@ -22,9 +22,8 @@ from rlx.runtime import ExecutionError
 DTYPES = ("f32", "bf16", "f16")
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("transpose", [False, True])
-@pytest.mark.parametrize("dynamic", [(), True])
+@pytest.mark.parametrize(("dtype", "dynamic"), [("f32", ()), ("f32", True), ("f64", True)])
 def test_matmul(dtype, transpose, dynamic):
     weight = random((24, 40) if transpose else (40, 24), dtype, 1)
     check(MatmulOp, random((2, 3, 40), dtype), weight, transpose_weight=transpose, dynamic=dynamic)
@@ -78,7 +77,7 @@ def test_layer_norm(dtype, width, dynamic):
     check(LayerNormOp, x, weight, bias, epsilon=1e-5, dynamic=dynamic)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", ["f32", "bf16"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_glu(dtype, activation):
     gate, up = random((3, 40), dtype) * 3, random((3, 40), dtype, 1)
@@ -94,9 +93,8 @@ ROPES = [
 ]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("pairing", "head_dim", "n_rot"), ROPES)
-@pytest.mark.parametrize("positions", [False, True])
+@pytest.mark.parametrize(("dtype", "positions"), [("f32", False), ("bf16", True), ("f16", False)])
 def test_rope(dtype, pairing, head_dim, n_rot, positions):
     x = random((2, 5, 3 * head_dim), dtype)
     tables = random((9, n_rot // 2), "f32", 1), random((9, n_rot // 2), "f32", 2)
@@ -166,7 +164,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize(("queries", "keys"), [(5, 5), (3, 40), (6, 4)])
+@pytest.mark.parametrize(("queries", "keys"), [(3, 40), (6, 4)])
 def test_attention(case, queries, keys):
     attrs = {**SHAPES, **CASES[case]}
     used = check(
@@ -175,12 +173,19 @@ def test_attention(case, queries, keys):
     assert any("plain_attention" in name for name in used)
 
 
-@pytest.mark.parametrize("shape", [(5, 9), (1, 9), (2, 1, 5, 9), (4, 5, 9), (1, 1, 1, 1)])
+@pytest.mark.parametrize("shape", [(5, 9), (2, 1, 5, 9), (4, 5, 9), (1, 1, 1, 1)])
 @pytest.mark.parametrize("boolean", [False, True])
 def test_attention_with_a_mask(shape, boolean):
     mask = random(shape, seed=3) * 2
     mask = mask > 0 if boolean else np.where(mask > 2, -np.inf, mask).astype(np.float32)
     check(AttentionOp, *operands(5, 9), mask, causal=True, **SHAPES)
+
+
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90a"])
+def test_a_kernel_is_found_for_a_mask_in_bf16(arch):
+    q, k, v = (random((1, rows, 64), "bf16", n) for n, rows in enumerate((5, 9, 9)))
+    mask = random((1, 1, 5, 9), "bf16", 3)
+    check(AttentionOp, q, k, v, mask, num_heads=1, head_dim=64, arch=arch, tolerance=2e-2)
 
 
 DYNAMIC = {(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1), (3, 0)}

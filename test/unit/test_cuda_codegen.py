@@ -202,7 +202,14 @@ MOST_SPILLED = 0
 
 
 @needs_ptxas
-@pytest.mark.parametrize("arch", ["sm_80", "sm_86", "sm_89", "sm_90a"])
+@pytest.mark.parametrize(
+    "arch",
+    [
+        "sm_80",
+        "sm_90a",
+        *(pytest.param(arch, marks=pytest.mark.slow) for arch in ("sm_86", "sm_89", "sm_90")),
+    ],
+)
 def test_ptxas_takes_every_kind_of_plain_kernel(arch):
     program = rlx.compile(EVERYTHING, f"cuda:{arch}", cache=False).program
     made = cuda_tools.assemble(program.object_code.decode(), arch)

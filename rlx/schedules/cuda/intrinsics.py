@@ -104,7 +104,7 @@ def exp(x: ir.Value) -> ir.Value:
     return arith.select(good, math.fma(step, c(_LN2), y), y)
 
 
-_EXPANDED = {
+_EXPANDED: dict[str, Callable[..., ir.Value]] = {
     "math.exp": exp,
     "math.tanh": partial(expand_math.tanh, exp=exp),
     "math.erf": partial(expand_math.erf, exp=exp),
