@@ -256,10 +256,10 @@ class TestEpilogues:
 # -- attention -------------------------------------------------------------------------------------
 
 
-def attention(q, k, v, mask=None, lengths=None, threads=2, **attrs):
-    """The result, with the sizes of sequences open, and what is expected."""
+def attention(q, k, v, mask=None, lengths=None, threads=2, known=False, **attrs):
+    """The result, with the sizes of sequences open or ``known``, and what is expected."""
     operands = [q, k, v, mask, lengths]
-    text, _ = module_text(AttentionOp, operands, {(0, 1), (1, 1), (2, 1)}, **attrs)
+    text, _ = module_text(AttentionOp, operands, () if known else {(0, 1), (1, 1), (2, 1)}, **attrs)
     function = compiled(text, threads)
     given = [x for x in operands if x is not None]
 
@@ -340,6 +340,15 @@ class TestAttention:
         for queries in (1, 20):
             given = qkv(4, queries, 530, **attrs)
             result, expected = attention(*given, lengths=lengths, **attrs)
+            assert_close(result, expected)
+
+    @pytest.mark.parametrize("queries", [1, 12, 70])
+    def test_known_sizes(self, queries):
+        """One kernel each."""
+        attrs = heads(4, 2, 48, causal=True)
+        for dim in (48, 64):
+            attrs["head_dim"] = dim
+            result, expected = attention(*qkv(2, queries, 90, **attrs), known=True, **attrs)
             assert_close(result, expected)
 
     @pytest.mark.parametrize("queries", [1, 100])

@@ -7,7 +7,7 @@ from rlx.host import arith, ir
 from rlx.schedules.cpu import bf16, code
 from rlx.schedules.cpu.amx import DEPTH, SIDE
 from rlx.schedules.cpu.amx_attention import copies, products, softmax
-from rlx.schedules.cpu.amx_attention.shapes import KEYS, ROWS, is_plain
+from rlx.schedules.cpu.amx_attention.shapes import KEYS, ROWS, factor, is_plain
 from rlx.schedules.cpu.code import Index
 
 __all__ = ["Block"]
@@ -23,17 +23,28 @@ class Block:
         turn = [] if a.query_rotation is None else a.query_rotation.types
         masks = [] if a.mask is None else [a.mask]
         define = whole.define
-        self.load = define(copies.load_queries, [a.storage, s.queries, *[index] * 4, *turn])
-        self.score = define(products.score, [s.queries, s.keys, s.scores, index, index])
+        scaling, turned = factor(a), a.query_rotation and a.query_rotation.key
+        self.load = define(
+            copies.load_queries,
+            [a.storage, s.queries, *[index] * 4, *turn],
+            *(a.dims, a.repeat, turned),
+        )
+        self.score = define(products.score, [s.queries, s.keys, s.scores, index, index], s.depth)
         self.adjust = define(softmax.adjust, [s.scores, *[index] * 11, *masks])
         self.softmax = define(
             softmax.softmax,
             [s.scores, s.weights, s.sums, s.stats, s.totals, s.stats, index, index],
+            *(scaling, s.width),
         )
-        self.add = define(products.add_values, [s.weights, s.values, s.sums, index, index])
-        self.add_safely = define(products.add_safely, [s.weights, a.storage, s.sums, *[index] * 5])
-        self.clear = define(products.clear, [s.sums, s.totals])
-        self.finish = define(softmax.finish, [s.sums, s.totals, a.storage, *[index] * 4])
+        add_types = [s.weights, s.values, s.sums, index, index]
+        self.add = define(products.add_values, add_types, s.width)
+        self.add_safely = define(
+            products.add_safely, [s.weights, a.storage, s.sums, *[index] * 5], a.v_dims
+        )
+        self.clear = define(products.clear, [s.sums, s.totals], s.width)
+        self.finish = define(
+            softmax.finish, [s.sums, s.totals, a.storage, *[index] * 4], a.v_dims, a.repeat
+        )
         self.queries, self.weights = (
             code.alloc(type_.shape, bf16.bf16()) for type_ in (s.queries, s.weights)
         )

@@ -113,14 +113,20 @@ def pack_keys(
 
         if turning is not None:
             code.loop(0, SIDE, 1, lambda i: turn(i, turning))
-        for d in range(0, a.dims, DEPTH):
+
+        def square(d: Index, count: int | None) -> None:
             if turned is not None:
                 rows = [bf16.load(turned, [i, d]) for i in range(SIDE)]
             else:
-                count = a.dims - d if d + DEPTH > a.dims else None
                 rows = [bf16.load(key, [batch, k, code.add(column, d)], count) for k in keys]
+            group = arith.divui(code.index(d), code.index(DEPTH))
             for i, pairs in enumerate(bf16.transpose_pairs(rows)):
-                bf16.store(pairs, tiles, [tile, d // DEPTH, i, 0])
+                bf16.store(pairs, tiles, [tile, group, i, 0])
+
+        last_dims = a.dims % DEPTH
+        code.loop(0, a.dims - last_dims, DEPTH, lambda d: square(d, None))
+        if last_dims:
+            square(a.dims - last_dims, last_dims)
 
     code.loop(start, end, SIDE, panel)
 

@@ -111,7 +111,7 @@ class Decode:
         stats = ir.MemRefType.get([SIDE], code.f32())
 
         def define(build: Any, types: list[ir.Type]) -> Kernel:
-            return whole.define(build, types, "amx_decode")
+            return whole.define(build, types, what="amx_decode")
 
         load = define(copies.load_queries, [a.storage, self.s.queries, *[index] * 4, *turn])
         turn_queries = define(decode_steps.turn_queries, [self.s.queries, self._turned])

@@ -29,8 +29,8 @@ def build(op: AttentionOp, kernels: Kernels, isa: Isa) -> ir.Value:
     shape[2] = op.num_heads * op.v_head_dim
     result = code.alloc(shape, problem.element)
     whole = _Attention(problem, kernels)
-    name = kernels.name("rlx_attention_amx", problem.key)
-    run = kernels.define(name, whole.types, whole.body)
+    rows = code.multiply(emit.sizes(before(op.query))[1], problem.repeat)
+    run = whole.for_rows(rows if isinstance(rows, int) else None)
     amx.permit(kernels)
     run(*map(code.to_buffer, operands(op)), result)
     return code.to_tensor(result)
@@ -43,9 +43,9 @@ class _Attention(Attention):
         super().__init__(a, kernels)
         self.s = Shapes(a)
 
-    def define(self, build: Any, types: list[ir.Type], what: str = "amx") -> Kernel:
-        """A kernel for a step."""
-        name = self.kernels.name(f"rlx_attention_{what}_{build.__name__}", self.a.key)
+    def define(self, build: Any, types: list[ir.Type], *key: Any, what: str = "amx") -> Kernel:
+        """A kernel for a step; problems that are the same in ``key``, if given, share it."""
+        name = self.kernels.name(f"rlx_attention_{what}_{build.__name__}", key or self.a.key)
         return self.kernels.define(name, types, lambda *given: build(self.s, *given))
 
     def parallel(self, what: str, types: list[ir.Type], build: Any) -> Kernel:
@@ -54,59 +54,85 @@ class _Attention(Attention):
 
     # -- loops -------------------------------------------------------------------------------------
 
-    def body(self, *buffers: ir.Value) -> None:
-        a, s = self.a, self.s
-        given = self.named(list(buffers))
-        size, rows_of = code.dim(given["query"], 0), code.dim(given["query"], 1)
-        rows = code.multiply(rows_of, a.repeat)
-        heads = code.multiply(size, a.groups)
+    def for_rows(self, rows: int | None) -> Kernel:
+        """The kernel for so many rows of a head, or for any number."""
+        ways = {"several": self.several}
+        if rows is None or rows <= ROWS:
+            ways["one"] = self.one
+        if (rows is None or rows <= SIDE) and suits(self.a):
+            ways["few"] = self.few
+        # The last one is the best for the rows it is for.
+        chosen = list(ways) if rows is None else list(ways)[-1:]
+
+        def body(*buffers: ir.Value) -> None:
+            most = {"few": SIDE, "one": ROWS}
+            rows = code.multiply(code.dim(buffers[0], 1), self.a.repeat)
+
+            def choose(names: list[str]) -> None:
+                *others, name = names
+                if not others:
+                    ways[name](*buffers)
+                    return
+                fits = code.at_most(rows, most[name])
+                code.if_(fits, lambda: ways[name](*buffers), lambda: choose(others))
+
+            choose(chosen)
+
+        name = self.kernels.name("rlx_attention_amx", (*self.a.key, *chosen))
+        return self.kernels.define(name, self.types, body)
+
+    def sizes(self, buffers: tuple[ir.Value, ...]) -> tuple[Index, Index, Index, Index]:
+        """Heads of keys, rows of one, keys, and elements of all keys and values."""
+        given = self.named(buffers)
+        heads = code.multiply(code.dim(given["query"], 0), self.a.groups)
+        rows = code.multiply(code.dim(given["query"], 1), self.a.repeat)
         keys = given["keys"]
-        tile_types = [s.keys, s.values, s.flags]
-        copies = self.parallel("copies", [*self.types, *tile_types], self.copies)
-        blocks = self.parallel("blocks", [*self.types, *tile_types], self.blocks)
-        single = self.parallel("heads", self.types, self.heads)
-        # About a multiplication and an addition for each of 400 elements in a nanosecond.
-        width = a.dims + a.v_dims
-        work = code.multiply(code.multiply(heads, rows), code.multiply(keys, width))
-        nanoseconds = arith.divui(work, code.index(400))
+        elements = code.multiply(code.multiply(heads, keys), self.a.dims + self.a.v_dims)
+        return heads, rows, keys, elements
 
-        def several() -> None:
-            chunks = code.multiply(heads, code.ceil_div(keys, _AT_ONCE))
-            tiles = code.multiply(heads, code.ceil_div(keys, DEPTH))
-            packed = [
-                code.alloc([code.multiply(tiles, 2), s.depth, SIDE, DEPTH], bf16.bf16()),
-                code.alloc([tiles, s.width, SIDE, DEPTH], bf16.bf16()),
-                code.alloc([tiles], code.f32()),
-            ]
-            moved = code.multiply(code.multiply(heads, keys), width)
-            parts = self.kernels.parts(chunks, arith.divui(moved, code.index(8)))
-            copies(parts, chunks, *buffers, *packed)
-            count = code.multiply(heads, code.ceil_div(rows, ROWS))
-            blocks(self.kernels.parts(count, nanoseconds), count, *buffers, *packed)
+    def several(self, *buffers: ir.Value) -> None:
+        """Several blocks for a head."""
+        s = self.s
+        types = [*self.types, s.keys, s.values, s.flags]
+        copy = self.parallel("copies", types, self.copies)
+        run = self.parallel("blocks", types, self.blocks)
+        heads, rows, keys, elements = self.sizes(buffers)
+        chunks = code.multiply(heads, code.ceil_div(keys, _AT_ONCE))
+        tiles = code.multiply(heads, code.ceil_div(keys, DEPTH))
+        packed = [
+            code.alloc([code.multiply(tiles, 2), s.depth, SIDE, DEPTH], bf16.bf16()),
+            code.alloc([tiles, s.width, SIDE, DEPTH], bf16.bf16()),
+            code.alloc([tiles], code.f32()),
+        ]
+        parts = self.kernels.parts(chunks, arith.divui(code.index(elements), code.index(8)))
+        copy(parts, chunks, *buffers, *packed)
+        count = code.multiply(heads, code.ceil_div(rows, ROWS))
+        parts = self.kernels.parts(count, _products(rows, elements))
+        run(parts, count, *buffers, *packed)
 
-        def one() -> None:
-            single(self.kernels.parts(heads, nanoseconds), heads, *buffers)
+    def one(self, *buffers: ir.Value) -> None:
+        """One block for a head."""
+        run = self.parallel("heads", self.types, self.heads)
+        heads, rows, _, elements = self.sizes(buffers)
+        run(self.kernels.parts(heads, _products(rows, elements)), heads, *buffers)
 
-        def few() -> None:
-            # Memory sets the pace: about 20 bytes in a nanosecond.
-            moved = code.multiply(code.multiply(heads, keys), width)
-            Decode(self).emit(heads, arith.divui(moved, code.index(10)), list(buffers))
-
-        def not_many() -> None:
-            if suits(a):
-                code.if_(code.at_most(rows, SIDE), few, one)
-            else:
-                one()
-
-        code.if_(code.at_most(rows, ROWS), not_many, several)
+    def few(self, *buffers: ir.Value) -> None:
+        heads, _, _, elements = self.sizes(buffers)
+        # Memory sets the pace: about 20 bytes in a nanosecond.
+        Decode(self).emit(heads, arith.divui(code.index(elements), code.index(10)), list(buffers))
 
     def copiers(self) -> Any:
         """Copies keys and values from ``start`` to ``end`` of a head to tiles, from 32 x ``to``."""
         a, s = self.a, self.s
         index = [ir.IndexType.get()] * 6
         turn = [] if a.key_rotation is None else a.key_rotation.types
-        pack_keys = self.define(copies.pack_keys, [a.storage, s.keys, *index, *turn])
-        pack_values = self.define(copies.pack_values, [a.storage, s.values, s.flags, *index])
+        turned = a.key_rotation and a.key_rotation.key
+        pack_keys = self.define(
+            copies.pack_keys, [a.storage, s.keys, *index, *turn], a.dims, turned
+        )
+        pack_values = self.define(
+            copies.pack_values, [a.storage, s.values, s.flags, *index], a.v_dims
+        )
 
         def copy(
             given: dict[str, Any],
@@ -200,3 +226,8 @@ class _Attention(Attention):
             block.run(batch, group, used, offset, code.index(0), height, fetch)
 
         code.loop(low, high, 1, one)
+
+
+def _products(rows: Index, elements: Index) -> ir.Value:
+    """Nanoseconds for products with rows: a multiplication and an addition for 400 in each."""
+    return arith.divui(code.index(code.multiply(rows, elements)), code.index(400))
