@@ -77,10 +77,10 @@ class Block:
                 code.maximum(code.minimum(code.subtract(bound, start), a.p.keys), 0)
                 for bound in (begin, end)
             )
-            lanes = code.index(a.lanes)
-            begin = code.multiply(arith.divui(code.index(begin), lanes), a.lanes)
+            # Whole steps of the products.
+            begin = code.subtract(begin, arith.remui(code.index(begin), code.index(2)))
             code.store_scalar(code.index(begin), self.spans, [s, 0])
-            code.store_scalar(code.index(code.round_up(end, a.lanes)), self.spans, [s, 1])
+            code.store_scalar(code.index(code.round_up(end, 2)), self.spans, [s, 1])
 
         def visit(tile: ir.Value, again: ir.Value) -> None:
             slot = fetch(tile)
@@ -136,10 +136,14 @@ def non_finite(a: Problem, sums: ir.Value, height: Index) -> ir.Value:
     """NaN if a sum is not finite, else zero."""
     zero = code.splat(0.0, a.lanes)
 
-    def row(i: ir.Value, flag: ir.Value) -> list[ir.Value]:
-        def some(e: ir.Value, flag: ir.Value) -> list[ir.Value]:
-            return [code.fma(code.load(sums, [i, e], a.lanes), zero, flag)]
+    def row(i: ir.Value, *flags: ir.Value) -> list[ir.Value]:
+        new = list(flags)
+        for n, e in enumerate(range(0, a.v_padded, a.lanes)):
+            # Several sums, so that one does not wait for the other.
+            new[n % 4] = code.fma(code.load(sums, [i, e], a.lanes), zero, new[n % 4])
+        return new
 
-        return code.loop(0, a.v_padded, a.lanes, some, [flag])
-
-    return code.sum_of(code.loop(0, height, 1, row, [zero])[0])
+    first, *others = code.loop(0, height, 1, row, [zero] * 4)
+    for other in others:
+        first = arith.addf(first, other)
+    return code.sum_of(first)

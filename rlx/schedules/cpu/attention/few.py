@@ -16,9 +16,11 @@ from rlx.schedules.cpu.attention.problem import Problem
 from rlx.schedules.cpu.attention.steps import StreamSteps
 from rlx.schedules.cpu.code import Index, Kernel, Kernels
 
-__all__ = ["few"]
+__all__ = ["TILES", "few"]
 
-_TILES = 4  # of a chunk
+TILES = 4
+"""Tiles of a chunk."""
+
 _BYTES = 10  # per nanosecond, about
 
 
@@ -46,7 +48,7 @@ class _Few(Attention):
         self.steps = StreamSteps(a, kernels)
         *inputs, out = buffers
         size, keys = code.dim(inputs[0], 0), code.dim(inputs[1], 1)
-        chunks = code.ceil_div(keys, _TILES * a.p.keys)
+        chunks = code.ceil_div(keys, TILES * a.p.keys)
         units = code.multiply(size, chunks)
         state = [code.alloc([units, *type_.shape[1:]], code.f32()) for type_ in self.state]
         width = a.groups * (a.dims + a.v_dims) * a.element.width // 8
@@ -65,7 +67,7 @@ class _Few(Attention):
         a, steps = self.a, self.steps
         inputs, state = arguments[:-3], arguments[-3:]
         given = self.named(inputs)
-        chunks = code.index(code.ceil_div(given["keys"], _TILES * a.p.keys))
+        chunks = code.index(code.ceil_div(given["keys"], TILES * a.p.keys))
         queries_of = code.dim(given["query"], 1)
         height = code.multiply(queries_of, a.repeat)
         queries = code.alloc([a.groups, *a.queries.shape], code.f32())
@@ -88,8 +90,8 @@ class _Few(Attention):
 
             code.loop(0, a.groups, 1, prepare)
             begin, end = tile.range(used, offset)
-            begin = code.maximum(begin, code.multiply(chunk, _TILES))
-            end = code.minimum(end, code.multiply(code.add(chunk, 1), _TILES))
+            begin = code.maximum(begin, code.multiply(chunk, TILES))
+            end = code.minimum(end, code.multiply(code.add(chunk, 1), TILES))
 
             def visit(number: ir.Value) -> None:
                 where = tile.place(number, used, offset)
@@ -115,7 +117,7 @@ class _Few(Attention):
         a, steps = self.a, self.steps
         *inputs, tops, totals, sums, out = arguments
         given = self.named(inputs)
-        chunks = code.index(code.ceil_div(given["keys"], _TILES * a.p.keys))
+        chunks = code.index(code.ceil_div(given["keys"], TILES * a.p.keys))
         queries_of = code.dim(given["query"], 1)
         height = code.multiply(queries_of, a.repeat)
         top, total, result, queries = (

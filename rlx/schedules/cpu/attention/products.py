@@ -7,10 +7,9 @@ from rlx.schedules.cpu import code
 from rlx.schedules.cpu.attention.problem import Problem
 from rlx.schedules.cpu.code import Index
 
-__all__ = ["add_safely", "add_values", "clear", "score"]
+__all__ = ["add_safely", "add_values", "clear", "score", "span", "vectors"]
 
-# A step of these is a register of keys at least: spans of a strip begin and end with one.
-_UNROLL = 2
+_UNROLL = 2  # spans of a strip are even
 
 
 def score(
@@ -28,18 +27,28 @@ def score(
         first = code.multiply(n, a.width)
         end = code.add(first, a.width)
 
-        def load(d: Index, v: int) -> ir.Value:
-            return code.load(tiles, [slot, n, d, v * a.lanes], a.lanes)
-
         def strip(s: ir.Value) -> None:
             low, high = span(spans, s)
             seen = arith.andi(code.less(low, end), code.less(first, high))
-            code.if_(seen, lambda: rows(code.multiply(s, a.p.rows)))
+            code.if_(seen, lambda: some(code.multiply(s, a.p.rows), low, high))
 
-        def rows(row: Index) -> None:
-            zeros = [code.splat(0.0, a.lanes)] * (a.p.rows * a.p.vectors)
+        def some(row: Index, low: ir.Value, high: ir.Value) -> None:
+            if a.p.vectors != 2:
+                rows(row, 0, a.p.vectors)
+                return
+            middle = code.add(first, a.lanes)
+            is_left, is_right = code.less(low, middle), code.less(middle, high)
+            start = arith.select(is_left, code.index(0), code.index(a.lanes))
+            both = arith.andi(is_left, is_right)
+            code.if_(both, lambda: rows(row, 0, 2), lambda: rows(row, start, 1))
+
+        def rows(row: Index, start: Index, count: int) -> None:
+            def load(d: Index, v: int) -> ir.Value:
+                return code.load(tiles, [slot, n, d, code.add(start, v * a.lanes)], a.lanes)
+
+            zeros = [code.splat(0.0, a.lanes)] * (a.p.rows * count)
             sums = _product(a, block, row, 0, a.dims, load, zeros)
-            _store(a, sums, out, row, first)
+            _store(a, sums, out, row, code.add(first, start))
 
         code.loop(0, code.ceil_div(height, a.p.rows), 1, strip)
 
@@ -85,8 +94,15 @@ def add_values(
 
 
 def span(spans: ir.Value, strip: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """The keys [low, high) of the tile that count for a strip."""
+    """The keys [low, high) of the tile that count for a strip; both are even."""
     return code.load_raw(spans, [strip, 0]), code.load_raw(spans, [strip, 1])
+
+
+def vectors(a: Problem, spans: ir.Value, strip: ir.Value) -> tuple[Index, Index]:
+    """The keys of a strip, and those that complete vectors."""
+    low, high = span(spans, strip)
+    begin = code.multiply(arith.divui(low, code.index(a.lanes)), a.lanes)
+    return begin, code.round_up(high, a.lanes)
 
 
 def _product(
@@ -100,29 +116,29 @@ def _product(
 ) -> list[ir.Value]:
     """A register-blocked product of rows of ``left`` with what ``load`` gives."""
     rows = [code.add(row, i) for i in range(a.p.rows)]
-    # Spans are of whole vectors; a number of dims may be odd.
+    count = len(inits) // a.p.rows
     unroll = _UNROLL if not isinstance(high, int) or high % _UNROLL == 0 else 1
 
     def step(k: ir.Value, *sums: ir.Value) -> list[ir.Value]:
         new = list(sums)
         for u in range(unroll):
             here = code.add(k, u)
-            right = [load(here, v) for v in range(a.p.vectors)]
+            right = [load(here, v) for v in range(count)]
             for i in range(a.p.rows):
                 x = code.broadcast(code.load_scalar(left, [rows[i], here]), a.lanes)
-                for v in range(a.p.vectors):
-                    at = i * a.p.vectors + v
-                    new[at] = code.fma(x, right[v], new[at])
+                for v in range(count):
+                    new[i * count + v] = code.fma(x, right[v], new[i * count + v])
         return new
 
     return code.loop(low, high, unroll, step, inits)
 
 
 def _store(a: Problem, sums: list[ir.Value], out: ir.Value, row: Index, column: Index) -> None:
+    count = len(sums) // a.p.rows
     for i in range(a.p.rows):
-        for v in range(a.p.vectors):
+        for v in range(count):
             place = [code.add(row, i), code.add(column, v * a.lanes)]
-            code.store(sums[i * a.p.vectors + v], out, place)
+            code.store(sums[i * count + v], out, place)
 
 
 def add_safely(

@@ -6,7 +6,7 @@ from rlx.host import arith, ir
 from rlx.host import math as mlir_math
 from rlx.schedules.cpu import code
 from rlx.schedules.cpu.attention.problem import Problem
-from rlx.schedules.cpu.attention.products import span
+from rlx.schedules.cpu.attention.products import vectors
 from rlx.schedules.cpu.code import Index
 
 __all__ = ["cap", "finish", "hide", "load_mask", "softmax"]
@@ -16,7 +16,7 @@ def cap(a: Problem, scores: ir.Value, spans: ir.Value, height: ir.Value) -> None
     """Bounds scores, which are in units of the bound; then they are powers of two."""
 
     def row(i: ir.Value) -> None:
-        low, high = span(spans, arith.divui(i, code.index(a.p.rows)))
+        low, high = vectors(a, spans, arith.divui(i, code.index(a.p.rows)))
 
         def some(k: ir.Value) -> None:
             bound = code.splat(a.softcap * math.log2(math.e), a.lanes)
@@ -51,7 +51,7 @@ def hide(
         query = arith.divui(pair, repeat)
         head = code.add(code.multiply(group, a.repeat), arith.remui(pair, repeat))
         low, high = a.reach(code.add(offset, query), used)
-        begin, end = span(spans, arith.divui(i, code.index(a.p.rows)))
+        begin, end = vectors(a, spans, arith.divui(i, code.index(a.p.rows)))
 
         def some(k: ir.Value) -> None:
             first = code.add(start, k)
@@ -97,7 +97,7 @@ def softmax(
     lowest = code.splat(-math.inf, a.lanes)
 
     def row(i: ir.Value) -> None:
-        low, high = span(spans, arith.divui(i, code.index(a.p.rows)))
+        low, high = vectors(a, spans, arith.divui(i, code.index(a.p.rows)))
         whole = arith.cmpi(arith.CmpIPredicate.eq, code.subtract(high, low), code.index(a.p.keys))
         code.if_(whole, lambda: all_keys(i), lambda: some_keys(i, low, high))
 
