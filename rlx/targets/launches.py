@@ -1,10 +1,15 @@
 """The host side of a GPU program as data: what is launched, on which memory."""
 
 import base64
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from rlx import dtypes
 from rlx.diagnostics import CompileError, Diagnostic, format_location
 from rlx.host import func, ir
 from rlx.runtime.cuda.expressions import OPERATIONS, PREDICATES, Expression
@@ -352,31 +357,24 @@ def _content(value: ir.Attribute) -> bytes:
     """The elements of a dense attribute as they lie in memory."""
     dense = ir.DenseElementsAttr(value)
     type_ = ir.ShapedType(dense.type)
-    element = type_.element_type
-    size = width(element) // 8
-    count = 1
-    for extent in type_.shape:
-        count *= extent
-    if dense.is_splat:
-        return _scalar(dense.get_splat_value(), size) * count
-    if isinstance(element, ir.BF16Type) or width(element) == 8:
-        return b"".join(_scalar(item, size) for item in _items(dense))
-    import numpy as np
-
-    return np.ascontiguousarray(np.array(dense)).tobytes()
-
-
-def _items(dense: ir.DenseElementsAttr) -> Sequence[ir.Attribute]:
-    return [dense[number] for number in range(len(dense))]
+    if isinstance(type_.element_type, ir.BF16Type):
+        # The bindings do not read these.
+        text = str(dense)
+        if match := re.match(r'dense<"0x([0-9A-F]*)"', text):
+            return bytes.fromhex(match[1])
+        body = text[: text.rindex(">")].rpartition(" : ")[0]
+        found = [_bf16(word) for word in re.findall(r"0x[0-9A-F]+|-?\d[\d.eE+-]*", body)]
+        array = np.array(found, np.uint16)
+    else:
+        array = np.array(dense)
+    count = math.prod(type_.shape)
+    if array.size != count:
+        array = np.broadcast_to(array.reshape(-1)[:1], (count,))
+    return np.ascontiguousarray(array).tobytes()
 
 
-def _scalar(value: Any, size: int) -> bytes:
-    import ml_dtypes
-    import numpy as np
-
-    if isinstance(value, ir.FloatAttr):
-        kinds = {"f64": np.float64, "f32": np.float32, "f16": np.float16}
-        dtype: Any = kinds.get(str(value.type), ml_dtypes.bfloat16)
-        return np.array(value.value, dtype).tobytes()
-    number = int(getattr(value, "value", value))
-    return (number % (1 << 8 * size)).to_bytes(size, "little")
+def _bf16(word: str) -> int:
+    """The bits of an element as it is printed."""
+    if word.startswith("0x"):
+        return int(word, 16)
+    return int(np.array(float(word), dtypes.NAMES["bf16"]).view(np.uint16))

@@ -6,6 +6,7 @@ import pytest
 from cuda_programs import check, program
 from harness import assert_close, random
 
+from rlx import dtypes
 from rlx.dialects.attention import AttentionOp
 from rlx.dialects.concat import ConcatOp
 from rlx.dialects.dequant_matmul import DequantMatmulOp
@@ -318,3 +319,50 @@ def test_bf16_is_rounded_to_nearest_even():
     }"""
     executable, _ = program(text)
     assert (executable(x) == x.astype(ml_dtypes.bfloat16)).all()
+
+
+@pytest.mark.parametrize(
+    ("element", "values"),
+    [
+        ("f32", "[1.5, -2.0, 3.0]"),
+        ("bf16", "[1.5, -2.0, 3.0]"),
+        ("f16", "[1.5, -2.0, 3.0]"),
+        ("f64", "[1.5, -2.0, 3.0]"),
+        ("i64", "[1, -2, 3]"),
+        ("i32", "[1, -2, 3]"),
+        ("i8", "[1, -2, 3]"),
+        ("i1", "[true, false, true]"),
+        ("bf16", "[0x7F80, -0.0, 1.0e-3]"),
+        ("f32", "7.5"),
+        ("bf16", "7.5"),
+        ("i1", "true"),
+    ],
+)
+def test_constants(element, values):
+    text = f"""
+    func.func @main(%n: tensor<2x3x{element}>) -> tensor<2x3x{element}> {{
+      %c = arith.constant dense<{values}> : tensor<3x{element}>
+      %e = tensor.empty() : tensor<2x3x{element}>
+      %0 = linalg.broadcast ins(%c : tensor<3x{element}>) outs(%e : tensor<2x3x{element}>)
+          dimensions = [0]
+      return %0 : tensor<2x3x{element}>
+    }}"""
+    executable, _ = program(text)
+    dtype = dtypes.NAMES[element]
+    known = {"true": "True", "false": "False", "0x7F80": "float('inf')"}
+    for word, python in known.items():
+        values = values.replace(word, python)
+    listed = eval(values)
+    expected = np.broadcast_to(np.array(listed, dtype), (2, 3))
+    assert (executable(np.zeros((2, 3), dtype)) == expected).all()
+
+
+def test_a_long_constant():
+    values = random((300,), "bf16")
+    text = f"""
+    func.func @main() -> tensor<300xbf16> {{
+      %c = arith.constant dense<"0x{values.tobytes().hex().upper()}"> : tensor<300xbf16>
+      return %c : tensor<300xbf16>
+    }}"""
+    executable, _ = program(text)
+    assert (executable() == values).all()
