@@ -126,6 +126,11 @@ def equal(a: Index, b: Index) -> ir.Value:
     return arith.cmpi(arith.CmpIPredicate.eq, index(a), index(b))
 
 
+def is_float(x: ir.Value, value: float) -> ir.Value:
+    """Whether an f32 is this number."""
+    return arith.cmpf(arith.CmpFPredicate.OEQ, x, scalar(value))
+
+
 def i1(value: bool) -> ir.Value:
     return arith.constant(ir.IntegerType.get_signless(1), int(value))
 
