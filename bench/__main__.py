@@ -27,6 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
     table.add_argument("--rows", help="comma-separated names or patterns, such as A1,B*")
     table.add_argument("--quick", action="store_true", help="three short turns, nothing written")
     table.add_argument("--output", type=Path, default=cpu.RESULTS, help="folder for the results")
+    table.add_argument("--readme", type=Path, help="file whose section on speed is replaced")
     random.add_argument("--seed", type=int, default=0)
     random.add_argument("--kinds", default=",".join(sweep.KINDS), help="comma-separated")
     random.add_argument("--count", type=int, default=6, help="shapes per kind (default: 6)")
@@ -85,6 +86,7 @@ def _plan(options: argparse.Namespace) -> cpu.Plan:
         rounds=min(options.rounds, 3) if quick else options.rounds,
         python=options.python,
         output=options.output if writes else None,
+        readme=options.readme if writes else None,
     )
 
 

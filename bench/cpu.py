@@ -2,16 +2,18 @@
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cases import Case
+from bench.cases import Case, select
 from bench.client import Client, PeerError
 from bench.machine import describe, pick_cores
 from bench.measure import OURS, Row, measure_case
 from bench.peers import PEERS
-from bench.report import summary_table, write
+from bench.peers.ours import module_text
+from bench.report import Run, summary_table, write, write_section
 from bench.roofline import measure_roofline
+from bench.startup import measure_startup
 
 __all__ = ["RESULTS", "Plan", "run"]
 
@@ -31,6 +33,7 @@ class Plan:
         rounds: how many turns each tool has.
         python: the interpreter that has the other tools; this one by default.
         output: the folder for results; None to write none.
+        readme: a file with a section for results, if it shall have them.
     """
 
     cases: Sequence[Case]
@@ -41,6 +44,7 @@ class Plan:
     rounds: int = 5
     python: str = sys.executable
     output: Path | None = RESULTS
+    readme: Path | None = None
 
 
 def run(plan: Plan) -> list[Row]:
@@ -70,8 +74,13 @@ def run(plan: Plan) -> list[Row]:
         for tool in tools:
             tool.close()
     if plan.output is not None and rows:
-        for path in write(plan.output, rows, replace(machine), roofline):
+        (block,) = select("B1")
+        startup = measure_startup(module_text(block, "f32"), cores)
+        found = Run(rows, machine, roofline, startup)
+        for path in write(plan.output, found):
             say(f"wrote {path}")
+        if plan.readme is not None:
+            write_section(plan.readme, found)
     return rows
 
 

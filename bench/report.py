@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,29 @@ from bench.cases import Decode, Prefill
 from bench.machine import Machine
 from bench.measure import Row, Timing
 from bench.roofline import Roofline
+from bench.startup import Startup
 from bench.targets import Comparison, compare, goal
 
-__all__ = ["markdown", "summary_table", "to_json", "write"]
+__all__ = ["Run", "markdown", "short_table", "summary_table", "to_json", "write", "write_section"]
+
+_BEGIN, _END = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that a benchmark has found.
+
+    Attributes:
+        rows: the cases.
+        machine: where.
+        roofline: what the machine can do.
+        startup: how long compiling takes.
+    """
+
+    rows: Sequence[Row]
+    machine: Machine
+    roofline: Roofline
+    startup: Startup
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
@@ -98,7 +118,51 @@ def _of_tiles(roofline: Roofline) -> str:
     return "" if roofline.tiles is None else f" bf16 tiles {roofline.tiles / 1e9:.0f} GF/s,"
 
 
-def markdown(rows: Sequence[Row], machine: Machine, roofline: Roofline) -> str:
+def short_table(run: Run) -> str:
+    """For the README: what counts of each row."""
+    lines = []
+    for row in run.rows:
+        for found in compare(row):
+            if not found.counts or found.ratio is None or found.peer is None:
+                continue
+            name = f"{row.case.name}, rope fused" if found.own.problem == "rope" else row.case.name
+            ours, peer = milliseconds(found.own.seconds), milliseconds(found.peer.seconds)
+            cells = [name, row.case.label, row.dtype, ours + _rate(row, found.own)]
+            lines.append([*cells, found.peer.name, peer, f"**{found.ratio:.2f}**"])
+    header = ["row", "what", "dtype", "rlx", "best peer", "its time", "ratio"]
+    return table(header, lines, left=3)
+
+
+def write_section(path: Path, run: Run) -> None:
+    """Puts the short table between the marks in a file.
+
+    Raises:
+        ValueError: the file has no such marks.
+    """
+    text = path.read_text()
+    begin, end = text.find(_BEGIN), text.find(_END)
+    if not 0 <= begin < end:
+        raise ValueError(f"expected '{_BEGIN}' and '{_END}' in {path}")
+    threads = len(run.machine.used)
+    intro = (
+        f"{run.machine.date[:10]}, {run.machine.processor}, "
+        f"{threads} thread{'s' if threads > 1 else ''}. {_sentence(run.startup)}"
+    )
+    section = f"{_BEGIN}\n{intro}\n\n{short_table(run)}\n"
+    path.write_text(text[:begin] + section + text[end:])
+
+
+def _sentence(startup: Startup) -> str:
+    return (
+        f"In a fresh process, block B1 compiles in {startup.cold:.2f} s after imports "
+        f"({startup.imports:.2f} s), and is ready from the cache on disk in "
+        f"{startup.second * 1e3:.0f} ms."
+    )
+
+
+def markdown(run: Run) -> str:
+    """The whole report."""
+    rows, machine, roofline = run.rows, run.machine, run.roofline
     threads = len(machine.used)
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     return f"""# {"One thread" if threads == 1 else f"{threads} threads"}
@@ -111,6 +175,8 @@ run {machine.load}.
 The machine, measured in the same run: f32 multiply-adds {roofline.flops / 1e9:.0f}
 GF/s,{_of_tiles(roofline)} reads from memory {roofline.stream / 1e9:.1f} GB/s, from an array of
 16 MiB {roofline.cache / 1e9:.1f} GB/s.
+
+{_sentence(run.startup)}
 
 Every tool computes the same inputs in a process of its own, in turns, pinned to the same cores;
 processes that wait are stopped. Times are medians; a ratio is the median over turns of the best
@@ -130,11 +196,12 @@ twice.
 """
 
 
-def to_json(rows: Sequence[Row], machine: Machine, roofline: Roofline) -> dict[str, Any]:
+def to_json(run: Run) -> dict[str, Any]:
     """All that was measured."""
     return {
-        "machine": asdict(machine),
-        "roofline": asdict(roofline),
+        "machine": asdict(run.machine),
+        "roofline": asdict(run.roofline),
+        "startup": asdict(run.startup),
         "rows": [
             {
                 "row": row.case.name,
@@ -144,19 +211,19 @@ def to_json(rows: Sequence[Row], machine: Machine, roofline: Roofline) -> dict[s
                 "bytes": row.case.bytes(row.dtype),
                 "timings": [asdict(timing) for timing in row.timings],
             }
-            for row in rows
+            for row in run.rows
         ],
     }
 
 
-def write(folder: Path, rows: Sequence[Row], machine: Machine, roofline: Roofline) -> list[Path]:
+def write(folder: Path, run: Run) -> list[Path]:
     """Writes the table, the data, and plots where matplotlib is installed; returns the files."""
     from bench.plots import plot
 
     folder.mkdir(parents=True, exist_ok=True)
-    threads = len(machine.used)
+    threads = len(run.machine.used)
     base = folder / f"cpu-{threads}-thread{'s' if threads > 1 else ''}"
     text, data = base.with_suffix(".md"), base.with_suffix(".json")
-    text.write_text(markdown(rows, machine, roofline))
-    data.write_text(json.dumps(to_json(rows, machine, roofline), indent=1) + "\n")
-    return [text, data, *plot(base, rows)]
+    text.write_text(markdown(run))
+    data.write_text(json.dumps(to_json(run), indent=1) + "\n")
+    return [text, data, *plot(base, run.rows)]

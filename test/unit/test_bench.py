@@ -17,8 +17,9 @@ from bench.client import Client, PeerError
 from bench.machine import describe, pick_cores
 from bench.measure import Row, Timing, measure_case, ratio, relative_error
 from bench.peers.ours import as_stored, module_text
-from bench.report import markdown, milliseconds, table, to_json, write
+from bench.report import Run, markdown, milliseconds, table, to_json, write, write_section
 from bench.roofline import Roofline, fma_text, stream_text
+from bench.startup import Startup, measure_startup
 from bench.targets import compare, goal
 
 TINY = Matmul("T", "tiny", 5, 8, 3)
@@ -225,19 +226,39 @@ def rows():
     return [first, Row(TINY, "bf16", [Timing("rlx", "rlx", failure="wrong")])]
 
 
+def run():
+    return Run(rows(), describe([3]), ROOFLINE, Startup(0.1, 0.5, 0.025))
+
+
 def test_files(tmp_path):
-    machine = describe([3])
-    text = markdown(rows(), machine, ROOFLINE)
+    text = markdown(run())
     assert "| T | tiny | f32 | 1.50 ms |" in text
     assert "torch linear | 3.50 ms | **2.50** |" in text
     assert "no / such thing" in text
+    assert "ready from the cache on disk in 25 ms" in text
     assert all(line.count("|") in (0, 8, 13) for line in text.splitlines())
-    data = json.loads(json.dumps(to_json(rows(), machine, ROOFLINE)))
+    data = json.loads(json.dumps(to_json(run())))
     assert data["rows"][0]["timings"][1]["rounds"] == [3e-3, 4e-3]
     assert data["roofline"]["flops"] == 1e11
-    names = {path.name for path in write(tmp_path, rows(), machine, ROOFLINE)}
+    assert data["startup"]["cold"] == 0.5
+    names = {path.name for path in write(tmp_path, run())}
     assert {"cpu-1-thread.md", "cpu-1-thread.json"} <= names
     assert {path.name for path in tmp_path.iterdir()} == names
+
+
+def test_section_of_the_readme(tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text("before\n<!-- benchmark: begin -->\nold\n<!-- benchmark: end -->\nafter\n")
+    for _ in range(2):
+        write_section(path, run())
+    lines = path.read_text().splitlines()
+    assert (lines[0], lines[-1]) == ("before", "after")
+    expected = "| T | tiny | f32 | 1.50 ms | torch linear | 3.50 ms | **2.50** |"
+    assert [line for line in lines if line.startswith("| T")] == [expected]
+    assert "old" not in lines
+    path.write_text("no marks")
+    with pytest.raises(ValueError, match="expected '<!-- benchmark: begin -->'"):
+        write_section(path, run())
 
 
 # -- the machine -----------------------------------------------------------------------------------
@@ -286,6 +307,11 @@ def test_a_tiny_row_from_end_to_end():
             tool.close()
     with pytest.raises(PeerError, match="torch has ended"):
         tools[1].ask("versions")
+
+
+def test_startup():
+    found = measure_startup(module_text(TINY, "f32"), pick_cores(1), runs=1)
+    assert min(found.imports, found.cold, found.second) > 0
 
 
 def test_a_tool_that_is_not_there(monkeypatch):
