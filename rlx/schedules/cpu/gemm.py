@@ -56,9 +56,17 @@ _PARAMETERS = {
 _MANY_PANELS = 64  # from here on, the last tile is as wide as the others
 
 
-def parameters(isa: Isa, rows: int = code.DYNAMIC, columns: int = code.DYNAMIC) -> Parameters:
+def parameters(
+    isa: Isa,
+    weight: ir.Type | None = None,
+    rows: int = code.DYNAMIC,
+    columns: int = code.DYNAMIC,
+) -> Parameters:
     """Those of an instruction set, with the tiles that so many rows and columns need."""
     p = _PARAMETERS[isa.name]
+    if weight is not None and weight != code.f32():
+        # Panels are widened once per block of rows, into the cache.
+        p = replace(p, block_rows=2 * p.block_rows, inner=p.inner // 2)
     if is_static(columns):
         count = -(-columns // PANEL)
         p = replace(p, panels=_needed(count, p.panels[:1] if count >= _MANY_PANELS else p.panels))
@@ -92,7 +100,7 @@ def kernel(
         epilogue: what is done to each block of the product.
         rows, columns: the size of the result, where it is known.
     """
-    p = parameters(isa, rows, columns)
+    p = parameters(isa, weight, rows, columns)
     f32 = code.f32()
     outputs = [code.matrix(f32)] if epilogue is None else epilogue.types()
     types = [code.matrix(input), panels_type(weight), *outputs]
@@ -234,7 +242,7 @@ def _pack_rows_kernel(kernels: Kernels, element: ir.Type, isa: Isa, p: Parameter
         code.loop(0, code.round_up(height, p.rows[-1]), 1, one)
 
     return kernels.define(
-        f"rlx_matmul_{element}_{isa.name}_pack_rows_{p.rows[-1]}",
+        f"rlx_matmul_{element}_{isa.name}_pack_rows_{p.rows[-1]}_{p.block_rows}_{p.inner}",
         [code.matrix(element), _rows_type(p), index, index, index],
         body,
     )

@@ -145,7 +145,7 @@ def _with_panels(
         is_many = code.less(most, code.dim(buffers[0], 0))
         code.if_(is_many, lambda: kernel_of_many(*buffers), lambda: kernel_of_few(*buffers))
 
-    tiles = gemm.parameters(isa, *shape).tiles
+    tiles = gemm.parameters(isa, element, *shape).tiles
     name = f"rlx_matmul_panels_{element}_{isa.name}_{tiles}"
     if epilogue is None:
         return kernels.define(name, [*types, code.matrix(code.f32())], body)

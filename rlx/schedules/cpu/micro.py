@@ -35,7 +35,8 @@ def micro(kernels: Kernels, isa: Isa, tile: Tile, block: ir.MemRefType, unroll: 
     one stand for that, and the parts of the tile that are outside of the result are not stored.
     """
     index = ir.IndexType.get()
-    name = f"rlx_matmul_{isa.name}_{tile.rows}x{tile.panels}"
+    _, height, depth = block.shape
+    name = f"rlx_matmul_{isa.name}_{tile.rows}x{tile.panels}_of_{height}x{depth}"
     types = [block, index, index, panels_type(code.f32()), index, index, code.matrix(code.f32())]
     return kernels.define(
         name,

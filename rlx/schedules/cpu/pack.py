@@ -4,7 +4,7 @@ from functools import partial
 
 from rlx.host import arith, ir
 from rlx.schedules.cpu import code
-from rlx.schedules.cpu.code import Kernel, Kernels
+from rlx.schedules.cpu.code import Index, Kernel, Kernels
 from rlx.schedules.cpu.isa import Isa
 from rlx.schedules.cpu.layout import PANEL
 from rlx.schedules.cpu.micro import panels_type
@@ -31,17 +31,24 @@ def pack_kernel(
 
 def _pack(isa: Isa, weight: ir.Value, panels: ir.Value, first: ir.Value, count: ir.Value) -> None:
     """Panels of a weight [K, N]; columns past the last are zero."""
+    at_a_time = 4  # streams that are written; more lines of a row are read together, too
 
-    def row(k: ir.Value) -> None:
-        def panel(at: ir.Value, inside: ir.Value | None) -> None:
-            for v in range(0, PANEL, isa.lanes):
-                here = None if inside is None else code.subtract(inside, v)
-                value = code.load(weight, [k, code.add(code.add(first, at), v)], isa.lanes, here)
-                code.store(value, panels, [arith.divui(at, code.index(PANEL)), k, v])
+    def some(at: ir.Value, width: int, inside: Index | None) -> None:
+        panel = arith.divui(at, code.index(PANEL))
 
-        code.vectors(count, PANEL, panel)
+        def row(k: ir.Value) -> None:
+            for n in range(0, width, isa.lanes):
+                here = None if inside is None else code.subtract(inside, n)
+                column = code.add(code.add(first, at), n)
+                value = code.load(weight, [k, column], isa.lanes, here)
+                code.store(value, panels, [code.add(panel, n // PANEL), k, n % PANEL])
 
-    code.loop(0, code.dim(weight, 0), 1, row)
+        code.loop(0, code.dim(weight, 0), 1, row)
+
+    wide = at_a_time * PANEL
+    whole = arith.subi(count, arith.remui(count, code.index(wide)))
+    code.loop(0, whole, wide, lambda at: some(at, wide, None))
+    code.loop(whole, count, PANEL, lambda at: some(at, PANEL, code.subtract(count, at)))
 
 
 def _pack_transposed(
