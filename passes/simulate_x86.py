@@ -10,7 +10,6 @@ from rlx.passes.base import Pass, PassFailure, parent_of, walk
 __all__ = ["SimulateX86"]
 
 _TILE = re.compile(r"!x86\.amx\.tile<(\d+)x(\d+)x(bf16|f32)>")
-_NAN = {"f32": 0x7FC00000, "bf16": 0x7FC07FC0}
 
 
 @dataclass(frozen=True)
@@ -20,8 +19,8 @@ class SimulateX86(Pass):
     So that kernels can be tested on any machine. What is modelled, after the operation sections of
     Intel's manual (TDPBF16PS and VDPBF16PS): the order of additions, fused multiply-add, rounding
     to the nearest even number, and denormal numbers that count as zero on the way in and out.
-    What is not: which NaN a NaN result is. A part of a tile that lies outside of the last two axes
-    of its buffer is NaN when it is loaded, and is not stored.
+    What is not: which NaN a NaN result is. A tile that does not lie inside of its buffer ends the
+    process, as it may on a machine that has tiles.
 
     Runs on buffers, before loops become branches.
     """
@@ -292,19 +291,15 @@ def _clear(slot: ir.Value) -> None:
 
 def _load(op: ir.Operation, slot: ir.Value) -> None:
     base, *indices = _operands(op)
-    _, columns, element = _shape(op.results[0], op)
-    lanes = slot.type.shape[1]
-    slot_row = ir.VectorType.get([lanes], slot.type.element_type)
+    _, columns, _ = _shape(op.results[0], op)
+    slot_row = ir.VectorType.get([slot.type.shape[1]], slot.type.element_type)
     base_row = ir.VectorType.get([columns], base.type.element_type)
 
     def row(i: ir.Value) -> None:
         at = [*indices[:-2], arith.addi(indices[-2], i), indices[-1]]
-        choice = scf.IfOp(_inside(base, at, columns), [slot_row], has_else=True)
-        with ir.InsertionPoint(choice.then_block):
-            scf.yield_([vector.bitcast(slot_row, vector.load(base_row, base, at))])
-        with ir.InsertionPoint(choice.else_block):
-            scf.yield_([arith.bitcast(slot_row, _bits(lanes, _NAN[element]))])
-        vector.store(choice.results[0], slot, [i, _index(0)])
+        _check(base, at, columns)
+        value = vector.bitcast(slot_row, vector.load(base_row, base, at))
+        vector.store(value, slot, [i, _index(0)])
 
     _loop(slot.type.shape[0], row)
 
@@ -318,11 +313,9 @@ def _store(op: ir.Operation) -> None:
 
     def row(i: ir.Value) -> None:
         at = [*indices[:-2], arith.addi(indices[-2], i), indices[-1]]
-        choice = scf.IfOp(_inside(base, at, columns))
-        with ir.InsertionPoint(choice.then_block):
-            value = vector.load(slot_row, slot, [i, _index(0)])
-            vector.store(vector.bitcast(base_row, value), base, at)
-            scf.yield_([])
+        _check(base, at, columns)
+        value = vector.load(slot_row, slot, [i, _index(0)])
+        vector.store(vector.bitcast(base_row, value), base, at)
 
     _loop(rows, row)
 
@@ -334,15 +327,17 @@ def _operands(op: ir.Operation) -> list[ir.Value]:
     return list(op.operands)
 
 
-def _inside(base: ir.Value, at: Sequence[ir.Value], columns: int) -> ir.Value:
-    """Whether ``columns`` elements from ``at`` on lie in the buffer."""
+def _check(base: ir.Value, at: Sequence[ir.Value], columns: int) -> None:
+    """Ends the process unless ``columns`` elements from ``at`` on lie in the buffer."""
     ends = [arith.addi(i, _index(1)) for i in at[:-1]] + [arith.addi(at[-1], _index(columns))]
     checks = []
     for axis, (first, end) in enumerate(zip(at, ends, strict=True)):
         size = memref.DimOp(base, _index(axis)).result
-        checks.append(arith.cmpi(arith.CmpIPredicate.sge, first, _index(0)))
-        checks.append(arith.cmpi(arith.CmpIPredicate.sle, end, size))
-    result = checks[0]
+        checks.append(arith.cmpi(arith.CmpIPredicate.slt, first, _index(0)))
+        checks.append(arith.cmpi(arith.CmpIPredicate.sgt, end, size))
+    outside = checks[0]
     for check in checks[1:]:
-        result = arith.andi(result, check)
-    return result
+        outside = arith.ori(outside, check)
+    with ir.InsertionPoint(scf.IfOp(outside).then_block):
+        ir.Operation.create("llvm.intr.trap")
+        scf.yield_([])

@@ -7,6 +7,7 @@
 // CHECK-LABEL: func.func @tiles
 //   CHECK-NOT: x86.amx
 //       CHECK: scf.for
+//       CHECK:   llvm.intr.trap
 //       CHECK:   vector.load %{{.*}} : memref<?x?xbf16, strided<[?, 1]>>, vector<32xbf16>
 //       CHECK:   call @rlx_tdpbf16ps_16x16x16(
 //       CHECK:   memref.copy %{{.*}}, %[[ASIDE:.*]] :
