@@ -108,6 +108,6 @@ def _packed(spec: Spec, values: list[Any]) -> np.ndarray:
     except ValueError:
         parts = ", ".join(f"{n}: {describe(a)}" for n, a in zip(spec.parts, arrays, strict=True))
         raise ArgumentError(f"parameter '{spec.name}': cannot pack {parts}") from None
-    for array in arrays:
-        forget_pages(array)
+    while arrays:
+        forget_pages(arrays.pop())  # those that were made for this are gone before the next copy
     return laid_out(spec, packed)

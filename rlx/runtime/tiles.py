@@ -1,5 +1,7 @@
 """Matrices cut into tiles, so that compiled code reads them from front to back."""
 
+import contextlib
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -12,6 +14,22 @@ from rlx.runtime.lazy import forget_pages
 __all__ = ["Tiling"]
 
 _CHUNK = 1 << 20  # elements that are moved at a time
+_LARGE = 1 << 20  # bytes
+
+
+def _empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Like ``numpy.empty``, in pages of its own if it is large.
+
+    Arrays that live long and those that do not would else leave holes between each other.
+    """
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    if size < _LARGE:
+        return np.empty(shape, dtype)
+    pages = mmap.mmap(-1, size)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # as NumPy does
+            pages.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(pages, dtype).reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -42,7 +60,7 @@ class Tiling:
         """A new array, laid out like this."""
         # Elements only move: integers do that fast, whatever the dtype.
         source = array.view(f"u{array.itemsize}")
-        result = np.empty(self.shape(array.shape), source.dtype)
+        result = _empty(self.shape(array.shape), source.dtype)
         axis = self.outer_dims_perm[0]
         tile = dict(zip(self.inner_dims_pos, self.inner_tiles, strict=True)).get(axis, 1)
         step = max(1, _CHUNK // max(1, result[:1].size))
