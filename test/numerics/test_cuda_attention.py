@@ -3,11 +3,14 @@
 import ml_dtypes
 import numpy as np
 import pytest
-from cuda_harness import check, run
-from harness import random, reference
+from cuda_harness import check, kernels_of, names_of, run
+from harness import assert_close, random, reference
 
+import rlx
 from rlx.dialects.attention import AttentionOp
-from rlx.testing.gpu_interpreter import KernelError
+from rlx.dialects.rope import RopeOp
+from rlx.host import ir
+from rlx.testing.gpu_interpreter import KernelError, run_function
 
 KERNEL = "rlx_attention"
 
@@ -194,3 +197,57 @@ def test_lengths_are_checked():
     attrs = {"num_heads": 2, "num_kv_heads": 1, "head_dim": 64}
     with pytest.raises(KernelError, match="kv_lengths must be in"):
         run(AttentionOp, q, k, v, None, np.array([9], np.int32), **attrs)
+
+
+# -- queries that are turned inside of the kernel --------------------------------------------------
+
+TURNED = """
+func.func @main(%q: tensor<?x?x{width}xbf16>, %k: tensor<?x?x{dims}xbf16>,
+                %v: tensor<?x?x{dims}xbf16>, %c: tensor<?x{half}x{table}>,
+                %s: tensor<?x{half}x{table}>) -> tensor<?x?x{width}xbf16> {{
+  %t = "rlx.rope"(%q, %c, %s) {{head_dim = {dims} : i64, n_rot = {n_rot} : i64{more}}}
+    : (tensor<?x?x{width}xbf16>, tensor<?x{half}x{table}>, tensor<?x{half}x{table}>)
+    -> tensor<?x?x{width}xbf16>
+  %o = "rlx.attention"(%t, %k, %v) {{num_heads = {heads} : i64, num_kv_heads = 1 : i64,
+      head_dim = {dims} : i64, causal = true, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>}}
+    : (tensor<?x?x{width}xbf16>, tensor<?x?x{dims}xbf16>, tensor<?x?x{dims}xbf16>)
+    -> tensor<?x?x{width}xbf16>
+  return %o : tensor<?x?x{width}xbf16>
+}}
+"""
+
+
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90a"])
+@pytest.mark.parametrize(
+    ("dims", "n_rot", "heads", "table", "more"),
+    [
+        (64, 64, 2, "bf16", ""),
+        (128, 32, 1, "f32", ""),
+        (64, 64, 3, "f32", ', pairing = "interleaved"'),  # is left alone
+    ],
+)
+def test_turned_queries(arch, dims, n_rot, heads, table, more):
+    half = n_rot // 2
+    text = TURNED.format(
+        dims=dims,
+        n_rot=n_rot,
+        heads=heads,
+        table=table,
+        more=more,
+        half=half,
+        width=heads * dims,
+    )
+    q, k, v = operands(1, 70, 90, heads, 1, dims)
+    angles = np.arange(75)[:, None] * 0.7 ** np.arange(half)
+    cos, sin = (f(angles).astype(q.dtype if table == "bf16" else "f4") for f in (np.cos, np.sin))
+    with ir.Context() as context, ir.Location.unknown():
+        rlx.load_dialects(context)
+        module = kernels_of(text, arch)
+        names = names_of(module)
+        (actual,) = run_function(module, "main", [q, k, v, cos, sin])
+    pairing = "interleaved" if more else "half"
+    attrs = {"head_dim": dims, "n_rot": n_rot, "pairing": pairing}
+    turned = RopeOp.reference(q, cos, sin, **attrs)
+    attrs = {"num_heads": heads, "num_kv_heads": 1, "head_dim": dims, "causal": True}
+    assert_close(np.asarray(actual), reference(AttentionOp, turned, k, v, **attrs), 2e-2)
+    assert any(name.startswith("rlx_rope") for name in names) == bool(more)

@@ -14,6 +14,7 @@ kernel merges what they found. Head dims are padded to 16; sizes and strides com
 
 import functools
 import math
+from dataclasses import replace
 from typing import Any
 
 from rlx.dialects import emit
@@ -28,6 +29,7 @@ from rlx.schedules.cuda.attention_mma import merge as merge_parts
 from rlx.schedules.cuda.attention_tiles import Parameters, columns_of
 from rlx.schedules.cuda.kernels import Kernels
 from rlx.schedules.cuda.softmax import Problem
+from rlx.schedules.cuda.turned import queries_of
 
 __all__ = ["Parameters", "Problem", "build", "emit_kernel", "parameters", "prepare", "refusal"]
 
@@ -114,17 +116,26 @@ def _as_f32(mask: ir.Value) -> ir.Value:
 
 def build(op: AttentionOp, kernels: Kernels, arch: Arch) -> ir.Value:
     """Emits buffers and launches for an op that :func:`prepare` made; returns the result."""
-    problem = Problem.of(op)
+    problem, query, tables = turned_by(op)
     p = parameters(problem, arch, _rows(op))
     assert p is not None  # else it was refused
     element = op.query.type.element_type
     shape = emit.sizes(op.query)
     shape[2] = op.num_heads * op.v_head_dim
     result = code.alloc(shape, element)
-    buffers = [code.to_buffer(x) for x in (op.query, op.key, op.value)]
+    buffers = [code.to_buffer(x) for x in (query, op.key, op.value, *tables)]
     buffers += [code.to_buffer(x) for x in (op.mask, op.kv_lengths) if x is not None]
     emit_kernel(kernels, problem, p)(buffers, result)
     return code.to_tensor(result)
+
+
+def turned_by(op: AttentionOp) -> tuple[Problem, ir.Value, list[ir.Value]]:
+    """The problem, the queries as they are before the kernel turns them, and the tables."""
+    problem, rope = Problem.of(op), queries_of(op)
+    if rope is None:
+        return problem, op.query, []
+    turn = rope.n_rot, str(rope.cos.type.element_type)
+    return replace(problem, turn=turn), rope.input, [rope.cos, rope.sin]
 
 
 def emit_kernel(kernels: Kernels, problem: Problem, p: Parameters) -> Any:
@@ -132,6 +143,8 @@ def emit_kernel(kernels: Kernels, problem: Problem, p: Parameters) -> Any:
     attention = Attention(problem, p)
     element = ir.Type.parse(problem.element)
     types: list[ir.Type] = [code.matrix(element, 3)] * 3
+    if problem.turn is not None:
+        types += [code.matrix(ir.Type.parse(problem.turn[1]))] * 2
     if problem.mask is not None:
         types.append(ir.Type.parse(problem.mask))
     if problem.lengths is not None:

@@ -23,6 +23,8 @@ class Attention(Tiles):
         problem, p = self.problem, self.p
         self.query, self.key, self.value = arguments[:3]
         rest = list(arguments[3:])
+        if problem.turn is not None:
+            self.tables = rest.pop(0), rest.pop(0)
         self.mask = rest.pop(0) if problem.mask is not None else None
         lengths = rest.pop(0) if problem.lengths is not None else None
         flags = rest.pop(0) if p.guarded else None

@@ -8,6 +8,7 @@ from rlx.host import arith, ir, memref, vector
 from rlx.schedules.cuda import code
 from rlx.schedules.cuda.code import Index, Lane, Tile
 from rlx.schedules.cuda.softmax import Problem, Row, Softmax
+from rlx.schedules.cuda.turned import turn_rows
 
 __all__ = ["Parameters", "State", "Tiles", "columns_of", "parts_of"]
 
@@ -79,6 +80,7 @@ class Tiles(Softmax):
     Attributes:
         element: storage type.
         query, key, value: the buffers.
+        tables: of cosines and sines, where queries are turned.
         q, k, v: tiles of them in shared memory.
         part: which columns of values the block computes.
         row, rows: the first row of the block, and how many there are.
@@ -90,6 +92,7 @@ class Tiles(Softmax):
     key: ir.Value
     value: ir.Value
     rows: Index
+    tables: tuple[ir.Value, ir.Value]
     q: Tile
     k: Tile
     v: Tile
@@ -211,6 +214,24 @@ class Tiles(Softmax):
         self.load_queries()
         code.if_(code.less(first, end), lambda: self.load_keys(first))
         code.commit()
+        if self.problem.turn is None:
+            return
+        code.wait(0)
+        code.barrier()
+
+        def place(row: Index, chunk: Index) -> tuple[Index, Index]:
+            return row, self.q.column(row, chunk)
+
+        def query(row: Index) -> Index:
+            # Rows past the last stand for nothing.
+            at, _ = self.head_of(code.add(self.row, row))
+            return code.minimum(at, code.subtract(self.queries, 1))
+
+        size = self.p.block_rows
+        n_rot, _ = self.problem.turn
+        turn_rows(
+            self.q.memory, place, size, query, self.tables, n_rot, self.thread, self.p.threads
+        )
 
     # -- the loop over tiles -----------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from rlx.schedules.cuda.code import Index, Lane, Tile
 from rlx.schedules.cuda.hopper import BOX, GROUP
 from rlx.schedules.cuda.kernels import Kernels
 from rlx.schedules.cuda.softmax import Problem, Row, Softmax
+from rlx.schedules.cuda.turned import turn_rows
 
 __all__ = ["Parameters", "build", "emit_kernel", "parameters", "prepare", "refusal"]
 
@@ -91,19 +92,19 @@ def prepare(op: AttentionOp) -> tuple[RlxOp, ir.Value]:
 
 def build(op: AttentionOp, kernels: Kernels, arch: Arch) -> ir.Value:
     """Emits buffers and the launch for an op that :func:`prepare` made; returns the result."""
-    problem = Problem.of(op)
+    problem, query, tables = attention.turned_by(op)
     shape = emit.sizes(op.query)
     result = code.alloc(shape, op.query.type.element_type)
-    flat = [code.to_buffer(x) for x in (op.query, op.key, op.value)]
+    flat = [code.to_buffer(x) for x in (query, op.key, op.value, *tables)]
     buffers = []
     for value, heads in (
-        (op.query, op.num_heads),
+        (query, op.num_heads),
         (op.key, op.num_kv_heads),
         (op.value, op.num_kv_heads),
     ):
         split = emit.split_axis(value, 2, [heads, problem.dims])
         buffers.append(code.to_buffer(split))
-    flags = emit_kernel(kernels, problem, parameters(problem.dims))(buffers, result)
+    flags = emit_kernel(kernels, problem, parameters(problem.dims))(buffers, flat[3:], result)
     # Where infinite values showed that must not, all is computed once more.
     portable = attention.parameters(problem, arch, None)
     assert portable is not None  # else it was refused
@@ -113,7 +114,9 @@ def build(op: AttentionOp, kernels: Kernels, arch: Arch) -> ir.Value:
 
 
 def emit_kernel(kernels: Kernels, problem: Problem, p: Parameters):
-    """A function that emits the launch, given buffers [B, S, heads, D] and that of the result.
+    """A function that emits the launch.
+
+    It is given buffers [B, S, heads, D], those of cosines and sines, and that of the result.
 
     It returns a buffer of flags; a flag tells of sums that are not finite.
     """
@@ -121,6 +124,8 @@ def emit_kernel(kernels: Kernels, problem: Problem, p: Parameters):
     element = ir.Type.parse(problem.element)
     boxes = kernel.query_box, kernel.key_box, kernel.key_box
     types = [hopper.map_type(box, element) for box in boxes]
+    if problem.turn is not None:
+        types += [code.matrix(ir.Type.parse(problem.turn[1]))] * 2
     types += [ir.IndexType.get(), code.matrix(_i32(), 1), code.matrix(element, 3)]
     name = kernels.name(f"rlx_attention_wgmma_{problem.element}", (problem, p))
     launch = kernels.define(
@@ -131,14 +136,14 @@ def emit_kernel(kernels: Kernels, problem: Problem, p: Parameters):
         attributes={"nvvm.minctasm": ir.IntegerAttr.get(_i32(), 1)},
     )
 
-    def emit_launch(buffers: list[ir.Value], result: ir.Value) -> ir.Value:
+    def emit_launch(buffers: list[ir.Value], tables: list[ir.Value], result: ir.Value) -> ir.Value:
         maps = [hopper.describe(b, box) for b, box in zip(buffers, boxes, strict=True)]
         blocks = code.ceil_div(code.dim(result, 1), kernel.queries_of_block)
         across = code.multiply(code.dim(result, 0), problem.groups)
         grid = code.multiply(blocks, across)
         flags = code.alloc([code.multiply(grid, 4 * p.groups)], _i32())
         keys = code.dim(buffers[1], 1)
-        launch(*maps, keys, flags, result, grid=[grid], shared=p.shared(problem.dims))
+        launch(*maps, *tables, keys, flags, result, grid=[grid], shared=p.shared(problem.dims))
         return flags
 
     return emit_launch
@@ -174,7 +179,8 @@ class _Attention(Softmax):
 
     def body(self, *arguments: ir.Value) -> None:
         problem, p = self.problem, self.p
-        self.maps, (keys, self.flags, out) = arguments[:3], arguments[3:]
+        self.maps, self.tables = arguments[:3], arguments[3:-3]
+        keys, self.flags, out = arguments[-3:]
         self.element = ir.Type.parse(problem.element)
         self.queries, self.keys = code.dim(out, 1), keys
         self.thread = code.thread(p.threads)
@@ -268,6 +274,8 @@ class _Attention(Softmax):
         count = self.dims // 2
         lowest, zero = code.scalar(float("-inf")), code.scalar(0.0)
         self.barriers.wait(0, code.i1(False))
+        if self.problem.turn is not None:
+            self.turn(self.problem.turn[0])
 
         def step(tile: ir.Value, *values: ir.Value) -> list[ir.Value]:
             state = list(values)
@@ -289,6 +297,25 @@ class _Attention(Softmax):
 
         done = code.loop(first, end, 1, step, [zero] * count + [lowest] * 2 + [zero] * 2)
         self.write(done[:count], done[count + 2 :], out)
+
+    def turn(self, n_rot: int) -> None:
+        """Turns the queries of the warp group."""
+        p, first = self.p, code.multiply(self.number, 64)
+        memory = self.shared.view(0, [self.dims // BOX * p.rows, BOX], self.element)
+        tile = Tile(memory, BOX)
+
+        def place(row: Index, chunk: Index) -> tuple[Index, Index]:
+            at = code.add(code.multiply(code.divide(chunk, 8), p.rows), code.add(first, row))
+            return at, tile.column(row, code.remainder(chunk, 8))
+
+        def query(row: Index) -> Index:
+            at, _ = self.pair_of(row)
+            return code.minimum(at, code.subtract(self.queries, 1))
+
+        cos, sin = self.tables
+        turn_rows(memory, place, 64, query, (cos, sin), n_rot, self.inside, GROUP)
+        hopper.fence()
+        hopper.sync_group(code.add(self.number, 1))
 
     def by_row(self, scores: list[ir.Value]) -> list[Row]:
         tiles = self.p.keys // 8

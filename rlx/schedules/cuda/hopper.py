@@ -43,6 +43,17 @@ def sync_group(number: Index, threads: int = GROUP) -> None:
     nvvm.barrier(barrier_id=which, number_of_threads=code.i32(threads))
 
 
+def fence() -> None:
+    """What the thread wrote to shared memory is there for products of warp groups."""
+    ir.Operation.create(
+        "nvvm.fence.proxy",
+        attributes={
+            "kind": ir.Attribute.parse("#nvvm.proxy_kind<async.shared>"),
+            "space": ir.Attribute.parse("#nvvm.shared_space<cta>"),
+        },
+    )
+
+
 # -- barriers in memory ----------------------------------------------------------------------------
 
 
@@ -262,5 +273,11 @@ def is_mappable(value: ir.Value) -> bool:
         start = ir.IntegerAttr(op.attributes["start"]).value
         whole = axis != value.type.rank - 1 or start % width == 0
         return whole and is_mappable(op.operands[0])
+    if op.name == "tensor.extract_slice":
+        start, step = (
+            list(ir.DenseI64ArrayAttr(op.attributes[name]))[-1]
+            for name in ("static_offsets", "static_strides")
+        )
+        return start % width == 0 and start >= 0 and step == 1 and is_mappable(op.operands[0])
     # Whatever else it is, it is a buffer of its own, or a view of one by whole rows.
     return "slice" not in op.name

@@ -112,6 +112,7 @@ class EmitKernels(Pass):
     def run(self, op: ir.Operation) -> None:
         arch = _arch(op, self.arch)
         kernels = Kernels(op)
+        left: list[ir.Operation] = []
         for target in walk(op):
             if not isinstance(target, RlxOp) or KERNEL not in target.attributes:
                 continue
@@ -123,4 +124,11 @@ class EmitKernels(Pass):
                 value = strategy.build(target, kernels, arch)
             if value is not None:  # else it has put something in place of what reads the result
                 target.results[0].replace_all_uses_with(value)
-            target.operation.erase()
+            if list(target.results[0].uses):
+                left.append(target.operation)  # what reads the result takes its place
+            else:
+                target.operation.erase()
+        for operation in left:
+            if list(operation.results[0].uses):
+                raise PassFailure(operation, "no kernel has taken the place of this op")
+            operation.erase()

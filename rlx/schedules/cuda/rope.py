@@ -14,7 +14,9 @@ from rlx.schedules.cuda import code
 from rlx.schedules.cuda.arch import Arch
 from rlx.schedules.cuda.code import Index
 from rlx.schedules.cuda.kernels import Kernels
-from rlx.schedules.cuda.plain import THREADS, width
+from rlx.schedules.cuda.loops import width
+from rlx.schedules.cuda.plain import THREADS
+from rlx.schedules.cuda.turned import reader
 
 __all__ = ["build", "prepare", "refusal"]
 
@@ -33,8 +35,13 @@ def prepare(op: RopeOp) -> tuple[RlxOp, ir.Value]:
     return result.owner.opview, result
 
 
-def build(op: RopeOp, kernels: Kernels, arch: Arch) -> ir.Value:
-    """Emits buffers and the launch for an op that :func:`prepare` made; returns the result."""
+def build(op: RopeOp, kernels: Kernels, arch: Arch) -> ir.Value | None:
+    """Emits buffers and the launch for an op that :func:`prepare` made; returns the result.
+
+    Returns None where the kernel that reads the result turns what it reads itself.
+    """
+    if reader(op) is not None:
+        return None
     element, rank = op.input.type.element_type, op.input.type.rank
     kernel = _Kernel(op)
     result = code.alloc(emit.sizes(op.input), element)

@@ -27,6 +27,7 @@ class Problem:
         causal, left, right, scale, softcap, q_offset: as of the op; -1 for no window.
         mask: type of the mask in memory, as text; None without.
         lengths: type of the lengths, as text; None without.
+        turn: columns of queries that are turned first, and the type of the tables; None without.
     """
 
     element: str
@@ -42,6 +43,7 @@ class Problem:
     q_offset: int | None = None
     mask: str | None = None
     lengths: str | None = None
+    turn: tuple[int, str] | None = None
 
     @property
     def padded(self) -> int:
