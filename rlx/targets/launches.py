@@ -15,8 +15,8 @@ from rlx.host import func, ir
 from rlx.runtime.cuda.expressions import OPERATIONS, PREDICATES, Expression
 from rlx.runtime.cuda.plan import Buffer, Check, Parameter, Place, Plan, Result, Step
 from rlx.schedules.cuda.flatten import dynamic_parts, has_dynamic_offset
+from rlx.schedules.cuda.loops import width
 from rlx.schedules.cuda.outline import STATUS_BUFFER
-from rlx.schedules.cuda.plain import width
 
 __all__ = ["launches"]
 

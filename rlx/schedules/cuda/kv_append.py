@@ -7,7 +7,8 @@ from rlx.host import arith, bufferization, ir, vector
 from rlx.schedules.cuda import code
 from rlx.schedules.cuda.arch import Arch
 from rlx.schedules.cuda.kernels import Kernels
-from rlx.schedules.cuda.plain import THREADS, width
+from rlx.schedules.cuda.loops import width
+from rlx.schedules.cuda.plain import THREADS
 
 __all__ = ["build", "prepare", "refusal"]
 

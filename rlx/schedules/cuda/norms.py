@@ -19,7 +19,7 @@ from rlx.schedules.cuda import code
 from rlx.schedules.cuda.arch import Arch
 from rlx.schedules.cuda.code import Index, Memory
 from rlx.schedules.cuda.kernels import Kernels
-from rlx.schedules.cuda.plain import width
+from rlx.schedules.cuda.loops import width
 
 __all__ = ["build", "prepare", "refusal"]
 

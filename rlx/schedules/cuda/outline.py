@@ -10,6 +10,7 @@ from rlx.passes.clone import all_ops, clone
 from rlx.passes.functions import functions, is_public
 from rlx.passes.lower_asserts import MESSAGES
 from rlx.schedules.cuda import plain
+from rlx.schedules.cuda.fills import fill_directly, fold_fills, root_of
 from rlx.schedules.cuda.inline import inline_calls
 from rlx.schedules.cuda.kernels import CONTAINER, Kernels
 from rlx.schedules.cuda.unroll import Guards, unroll
@@ -67,8 +68,8 @@ class _Outliner:
         (block,) = _only_block(function)
         self.on_device, self.status = set(), None
         self.guards = unroll(function)
-        _fill_directly(block, self.guards)
-        self.initial = _fold_fills(block)
+        fill_directly(block, self.guards)
+        self.initial = fold_fills(block)
         for op in [inner.operation for inner in block.operations]:
             self.conditions = [cast.operands[0] for cast in self.guards.get(op, [])]
             with op.location, ir.InsertionPoint(op):
@@ -202,7 +203,7 @@ class _Outliner:
                 if value in self.on_device or not isinstance(value.type, ir.IndexType):
                     raise PassFailure(end, f"cannot return a scalar of type {value.type}")
                 continue
-            root = _root(value)
+            root = root_of(value)
             if root is not None and root not in seen:
                 seen.add(root)
                 continue
@@ -360,80 +361,6 @@ def _is_checked_at_once(load: ir.Operation) -> bool:
     return False
 
 
-def _fill_directly(block: ir.Block, guards: Guards) -> None:
-    """Replaces copies of a buffer that holds nothing but a fill by fills."""
-    ops = [inner.operation for inner in block.operations]
-    place = {op: number for number, op in enumerate(ops)}
-    for op in [found for found in ops if found.name == "linalg.generic"]:
-        if _filled_with(op) is None:
-            continue
-        buffer = op.operands[len(op.operands) - 1]
-        if _root(buffer) != buffer:
-            continue
-        users = sorted((use.owner.operation for use in buffer.uses), key=lambda u: place.get(u, -1))
-        if users[0] != op:
-            continue
-        for copy in users[1:]:
-            # What comes after another kind of use may find something else there.
-            if copy.name != "memref.copy" or copy.operands[0] != buffer:
-                break
-            with ir.InsertionPoint(copy):
-                fill = op.clone().operation
-            fill.operands[len(fill.operands) - 1] = copy.operands[1]
-            if copy in guards:
-                guards[fill] = guards.pop(copy)
-            copy.erase()
-        if len(list(buffer.uses)) == 1:
-            op.erase()
-
-
-def _fold_fills(block: ir.Block) -> dict[ir.Operation, ir.Attribute]:
-    """Erases fills of what a reduction uses next; returns what the reductions begin with."""
-    found: dict[ir.Operation, ir.Attribute] = {}
-    ops = [inner.operation for inner in block.operations]
-    place = {op: number for number, op in enumerate(ops)}
-    for op in ops:
-        if op.name != "linalg.generic" or (constant := _filled_with(op)) is None:
-            continue
-        buffer = op.operands[len(op.operands) - 1]
-        users = sorted((use.owner.operation for use in buffer.uses), key=lambda u: place.get(u, -1))
-        # A view that was made before could be read in between.
-        if _root(buffer) != buffer or len(users) < 2 or users[0] != op:
-            continue
-        first = users[1]
-        operands = list(first.operands)
-        if (
-            first.name == "linalg.generic"
-            and operands.count(buffer) == 1
-            and operands[-1] == buffer
-            and len(operands) == plain.inputs_of(first) + 1
-            and plain.analyse(first).reduction
-        ):
-            found[first] = constant
-            op.erase()
-    return found
-
-
-def _filled_with(op: ir.Operation) -> ir.Attribute | None:
-    """The constant that a generic op writes to all of its only output."""
-    maps = plain.maps_of(op)
-    if plain.inputs_of(op) + 1 != len(op.operands) or not maps[-1].is_permutation:
-        return None
-    block = op.regions[0].blocks[0]
-    end = list(block.operations)[-1].operation
-    value = end.operands[0]
-    if isinstance(value.owner, ir.Block):
-        arguments = list(block.arguments)
-        if value not in arguments[:-1]:
-            return None
-        number = arguments.index(value)
-        value = op.operands[number]
-        if isinstance(value.owner, ir.Block):
-            return None
-    owner = value.owner.operation
-    return owner.attributes["value"] if owner.name == "arith.constant" else None
-
-
 def _only_block(function: func.FuncOp) -> list[ir.Block]:
     blocks = list(function.operation.regions[0].blocks)
     if len(blocks) != 1:
@@ -453,12 +380,3 @@ def _declare_status(module: ir.Operation, type_: ir.Type) -> None:
         memref.GlobalOp(
             STATUS_BUFFER, type_, sym_visibility="private", initial_value=ir.UnitAttr.get()
         )
-
-
-def _root(value: ir.Value) -> ir.Value | None:
-    """The buffer that ``value`` is all of, if it was allocated here."""
-    while not isinstance(value.owner, ir.Block) and value.owner.name == "memref.cast":
-        value = value.owner.operation.operands[0]
-    if isinstance(value.owner, ir.Block) or value.owner.name != "memref.alloc":
-        return None
-    return value

@@ -1,207 +1,26 @@
-"""A `linalg.generic` on buffers as the body of a kernel.
-
-Where nothing is reduced, a thread computes neighbouring elements, as many as fit into 128 bits and
-lie side by side in every buffer. A reduction along contiguous elements is shared by the lanes of a
-warp, which read neighbours and exchange their partial results; any other reduction is a loop within
-a thread, whose neighbours compute neighbouring elements.
-"""
+"""A `linalg.generic` on buffers as the body of a kernel."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from rlx.dialects.types import DYNAMIC
 from rlx.host import arith, gpu, ir, memref, scf, vector
 from rlx.passes.clone import clone
+from rlx.schedules.cuda.loops import (
+    NEUTRAL,
+    Loops,
+    analyse,
+    inputs_of,
+    is_contiguous,
+    maps_of,
+    uses,
+    width,
+)
 
-__all__ = ["THREADS", "Loops", "analyse", "blocks", "emit_body"]
+__all__ = ["THREADS", "Loops", "Mapping", "analyse", "blocks", "emit_body", "index"]
 
 THREADS = 256
 WARP = 32
-_BITS = 128
 
 Mapping = dict[ir.Value, ir.Value]
-
-
-@dataclass(frozen=True)
-class Loops:
-    """How the loops of a generic op are spread over threads.
-
-    Attributes:
-        bounds: of each loop: the size, or the operand and axis that tell it.
-        parallel, reduction: numbers of loops.
-        lanes: neighbouring elements along the last parallel loop that a thread computes.
-        combine: with it a warp computes an element: the op that combines partial results.
-    """
-
-    bounds: tuple[int | tuple[int, int], ...]
-    parallel: tuple[int, ...]
-    reduction: tuple[int, ...]
-    lanes: int
-    combine: ir.Operation | None
-
-
-def maps_of(op: ir.Operation) -> list[ir.AffineMap]:
-    return [ir.AffineMapAttr(m).value for m in ir.ArrayAttr(op.attributes["indexing_maps"])]
-
-
-def inputs_of(op: ir.Operation) -> int:
-    """How many operands are inputs."""
-    return next(iter(ir.DenseI32ArrayAttr(op.attributes["operandSegmentSizes"])))
-
-
-def analyse(op: ir.Operation) -> Loops:
-    """How to spread a `linalg.generic` on buffers over threads."""
-    kinds = [str(kind) for kind in ir.ArrayAttr(op.attributes["iterator_types"])]
-    maps = maps_of(op)
-    bounds: list[int | tuple[int, int]] = []
-    for loop in range(len(kinds)):
-        found = [
-            (operand, axis)
-            for operand, map_ in enumerate(maps)
-            for axis, expr in enumerate(map_.results)
-            if isinstance(expr, ir.AffineDimExpr) and ir.AffineDimExpr(expr).position == loop
-        ]
-        sizes = [op.operands[operand].type.shape[axis] for operand, axis in found]
-        static = [size for size in sizes if size != DYNAMIC]
-        bounds.append(static[0] if static else found[0])
-    parallel = tuple(n for n, kind in enumerate(kinds) if "parallel" in kind)
-    reduction = tuple(n for n, kind in enumerate(kinds) if "parallel" not in kind)
-    last = parallel[-1] if parallel else None
-    combine = _combine(op, reduction[-1], last) if reduction else None
-    lanes = 1 if reduction or not parallel else _lanes(op, bounds, parallel[-1])
-    return Loops(tuple(bounds), parallel, reduction, lanes, combine)
-
-
-# -- neighbours ------------------------------------------------------------------------------------
-
-
-def _uses(expr: ir.AffineExpr, loop: int) -> bool:
-    if isinstance(expr, ir.AffineDimExpr):
-        return ir.AffineDimExpr(expr).position == loop
-    if isinstance(expr, ir.AffineConstantExpr):
-        return False
-    return _uses(expr.lhs, loop) or _uses(expr.rhs, loop)
-
-
-def _is_contiguous(type_: ir.MemRefType, map_: ir.AffineMap, loop: int) -> bool:
-    """Whether steps of ``loop`` are steps along contiguous elements."""
-    exprs = list(map_.results)
-    if not exprs or any(_uses(expr, loop) for expr in exprs[:-1]):
-        return False
-    last = exprs[-1]
-    return (
-        isinstance(last, ir.AffineDimExpr)
-        and ir.AffineDimExpr(last).position == loop
-        and type_.get_strides_and_offset()[0][-1] == 1
-    )
-
-
-def width(type_: ir.Type) -> int:
-    """Bits that an element takes in memory."""
-    if isinstance(type_, ir.IndexType):
-        return 64
-    return max(8, type_.width)
-
-
-def _lanes(op: ir.Operation, bounds: Sequence[int | tuple[int, int]], loop: int) -> int:
-    size = bounds[loop]
-    if not isinstance(size, int):
-        return 1
-    along, widest = [], 0
-    for operand, map_ in zip(op.operands, maps_of(op), strict=True):
-        if isinstance(operand.type, ir.MemRefType) and _is_contiguous(operand.type, map_, loop):
-            along.append(operand.type)
-            widest = max(widest, width(operand.type.element_type))
-    lanes = _BITS // widest if widest else 1
-    while lanes > 1 and (size % lanes or not all(_is_aligned(t, lanes) for t in along)):
-        lanes //= 2
-    return lanes
-
-
-def _is_aligned(type_: ir.MemRefType, lanes: int) -> bool:
-    """Whether rows begin at multiples of ``lanes``, given that the buffer itself does."""
-    if width(type_.element_type) < 8 or str(type_.element_type) == "i1":
-        return False
-    if type_.affine_map == ir.AffineMap.get_identity(type_.rank, type_.context):
-        # All strides but the last one are multiples of the last size.
-        return type_.rank < 2 or (type_.shape[-1] != DYNAMIC and type_.shape[-1] % lanes == 0)
-    strides, offset = type_.get_strides_and_offset()
-    # Dynamic ones are huge numbers, and no multiples.
-    dynamic = ir.ShapedType.get_dynamic_stride_or_offset()
-    return all(n != dynamic and n % lanes == 0 for n in (*strides[:-1], offset))
-
-
-# -- reductions ------------------------------------------------------------------------------------
-
-_NEUTRAL: dict[str, float | int] = {
-    "arith.addf": 0.0,
-    "arith.mulf": 1.0,
-    "arith.maximumf": float("-inf"),
-    "arith.maxnumf": float("-inf"),
-    "arith.minimumf": float("inf"),
-    "arith.minnumf": float("inf"),
-    "arith.addi": 0,
-    "arith.ori": 0,
-    "arith.andi": -1,
-}
-"""Ops that partial results may be combined with, and what changes nothing."""
-
-_REORDERS = ("reassoc", "fast>")
-
-
-def _combine(op: ir.Operation, loop: int, parallel: int | None) -> ir.Operation | None:
-    """The op that a warp combines partial results with; None if a thread has to do it all."""
-    inputs = inputs_of(op)
-    operands, maps = list(op.operands), maps_of(op)
-    if len(operands) != inputs + 1:
-        return None
-    block = op.regions[0].blocks[0]
-    accumulator = block.arguments[inputs]
-    end = list(block.operations)[-1].operation
-    owner = end.operands[0].owner
-    if isinstance(owner, ir.Block):
-        return None
-    combine = owner.operation
-    if combine.name not in _NEUTRAL or combine.block != block:
-        return None
-    uses = list(accumulator.uses)
-    if len(uses) != 1 or uses[0].owner.operation != combine:
-        return None
-    flags = str(combine.attributes["fastmath"]) if "fastmath" in combine.attributes else ""
-    if combine.name in ("arith.addf", "arith.mulf") and not any(
-        flag in flags for flag in _REORDERS
-    ):
-        return None
-    if str(accumulator.type) not in ("f32", "f64", "i1", "i32", "i64"):
-        return None
-    buffers = [
-        (value.type, map_)
-        for value, map_ in zip(operands[:inputs], maps, strict=False)
-        if isinstance(value.type, ir.MemRefType)
-    ]
-    # Neighbouring threads should read neighbouring elements: either along this loop, or along the
-    # last one that makes elements.
-    along = any(_is_contiguous(type_, map_, loop) for type_, map_ in buffers)
-    across = parallel is not None and any(
-        _is_contiguous(type_, map_, parallel) and any(_uses(expr, loop) for expr in map_.results)
-        for type_, map_ in buffers
-    )
-    return combine if along and not across else None
-
-
-def _shuffled(value: ir.Value, offset: int) -> ir.Value:
-    """The value of the lane whose number differs in ``offset``."""
-    i32 = ir.IntegerType.get_signless(32)
-    flag = isinstance(value.type, ir.IntegerType) and value.type.width == 1
-    sent = arith.extui(i32, value) if flag else value
-    op = gpu.ShuffleOp(
-        sent,
-        arith.constant(i32, offset),
-        arith.constant(i32, WARP),
-        ir.Attribute.parse("#gpu<shuffle_mode xor>"),
-    )
-    received = op.operation.results[0]
-    return arith.trunci(value.type, received) if flag else received
 
 
 # -- emission --------------------------------------------------------------------------------------
@@ -337,7 +156,7 @@ class _Element:
     def is_contiguous(self, n: int, loop: int) -> bool:
         # Of the op's own operand: in the kernel a static buffer may have become a dynamic one.
         type_ = self.op.operands[n].type
-        return isinstance(type_, ir.MemRefType) and _is_contiguous(type_, self.maps[n], loop)
+        return isinstance(type_, ir.MemRefType) and is_contiguous(type_, self.maps[n], loop)
 
     def alignment(self, n: int) -> int:
         return self.loops.lanes * width(self.operands[n].type.element_type) // 8
@@ -353,7 +172,7 @@ class _Element:
             at = self.access(n, indices)
             whole = vector.load(type_, operand, at, alignment=self.alignment(n))
             return lambda number: vector.extract(whole, [], [number])
-        if not any(_uses(expr, last) for expr in self.maps[n].results):
+        if not any(uses(expr, last) for expr in self.maps[n].results):
             once = self.load(n, indices)
             return lambda number: once
 
@@ -391,7 +210,7 @@ class _Element:
         combine = self.loops.combine
         assert combine is not None
         n, type_ = self.inputs, self.block.arguments[self.inputs].type
-        neutral = _NEUTRAL[combine.name]
+        neutral = NEUTRAL[combine.name]
         start = arith.constant(type_, neutral)
         *outer, last = self.loops.reduction
         partial = self._outer(indices, start, outer, last, lane)
@@ -487,3 +306,18 @@ def apply(expr: ir.AffineExpr, indices: dict[int, ir.Value]) -> ir.Value:
     if isinstance(expr, ir.AffineFloorDivExpr):
         return arith.floordivsi(left, right)
     return arith.ceildivsi(left, right)
+
+
+def _shuffled(value: ir.Value, offset: int) -> ir.Value:
+    """The value of the lane whose number differs in ``offset``."""
+    i32 = ir.IntegerType.get_signless(32)
+    flag = isinstance(value.type, ir.IntegerType) and value.type.width == 1
+    sent = arith.extui(i32, value) if flag else value
+    op = gpu.ShuffleOp(
+        sent,
+        arith.constant(i32, offset),
+        arith.constant(i32, WARP),
+        ir.Attribute.parse("#gpu<shuffle_mode xor>"),
+    )
+    received = op.operation.results[0]
+    return arith.trunci(value.type, received) if flag else received
