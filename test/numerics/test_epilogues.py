@@ -51,9 +51,14 @@ def wide(*arrays):
 ROWS = [0, 1, 5, 17, 23, 127]
 
 
-@pytest.mark.parametrize("dtype", ["f32", "bf16", "f16"])
-@pytest.mark.parametrize("transposed", [True, False], ids=["nk", "kn"])
-@pytest.mark.parametrize("isa", HERE)
+@pytest.mark.parametrize(
+    ("isa", "transposed", "dtype"),
+    [
+        *((isa, True, dtype) for isa in HERE for dtype in ("f32", "bf16")),
+        (HERE[0], False, "f32"),
+        (HERE[0], True, "f16"),
+    ],
+)
 def test_packed_weight(isa, transposed, dtype):
     """Many rows and few; the last panel and the last tiles are not full."""
     columns = 131
@@ -74,7 +79,7 @@ def test_packed_weight(isa, transposed, dtype):
         assert_close(function(x), a @ (b.T if transposed else b))
 
 
-@pytest.mark.parametrize("rows", [6, 18, 22, 126, 127, 600])
+@pytest.mark.parametrize("rows", [18, 23, 133])
 def test_known_rows(rows):
     """Only the tiles that these rows need."""
     columns = 80
@@ -87,12 +92,10 @@ def test_known_rows(rows):
           : (tensor<{rows}x1200xf32>, tensor<{columns}x1200xf32>) -> tensor<{rows}x{columns}xf32>
         return %y : tensor<{rows}x{columns}xf32>
       }}"""
-    for isa in HERE:
-        found = rlx.compile(text, f"cpu{{kernels={isa}}}", cache=False)(x, w)
-        assert_close(found, np.matmul(*wide(x, w.T)))
+    assert_close(rlx.compile(text, cache=False)(x, w), np.matmul(*wide(x, w.T)))
 
 
-@pytest.mark.parametrize("columns", [32, 48, 64, 65, 1030])
+@pytest.mark.parametrize("columns", [32, 48, 65, 1030])
 def test_known_columns(columns):
     text = source(columns, f"return %y : tensor<?x{columns}xf32>", f"tensor<?x{columns}xf32>")
     w = weight(columns)
@@ -119,8 +122,7 @@ def generic(inputs, outputs, body, element="f32"):
         return %z : {outputs}"""
 
 
-@pytest.mark.parametrize("dtype", ["f32", "bf16"])
-@pytest.mark.parametrize("isa", HERE)
+@pytest.mark.parametrize(("isa", "dtype"), [*((isa, "f32") for isa in HERE), (HERE[0], "bf16")])
 def test_operands_of_all_kinds(isa, dtype):
     """A residual, a bias and a scale per row, in one op."""
     columns = 70
@@ -200,7 +202,7 @@ def test_gated_unit(isa):
 def near_miss(body, result, arguments="", columns=64):
     """The result of something that is not an epilogue, by name of the argument."""
     text = source(columns, body, result, arguments=arguments)
-    return text, rlx.compile(text, cache=False).bind({"w": weight(columns)})
+    return text, rlx.compile(text, "cpu{opt-level=0}", cache=False).bind({"w": weight(columns)})
 
 
 def product(x, columns=64):
