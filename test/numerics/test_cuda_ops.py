@@ -366,3 +366,38 @@ def test_a_long_constant():
     }}"""
     executable, _ = program(text)
     assert (executable() == values).all()
+
+
+def test_buffers_of_indices():
+    text = """
+    func.func @main(%x: tensor<?xi64>) -> tensor<?xi64> {
+      %c0 = arith.constant 0 : index
+      %c1 = arith.constant 1 : index
+      %n = tensor.dim %x, %c0 : tensor<?xi64>
+      %e = tensor.empty(%n) : tensor<?xindex>
+      %0 = linalg.generic {
+          indexing_maps = [affine_map<(i) -> (i)>, affine_map<(i) -> (i)>],
+          iterator_types = ["parallel"]}
+          ins(%x : tensor<?xi64>) outs(%e : tensor<?xindex>) {
+      ^bb0(%a: i64, %b: index):
+        %i = linalg.index 0 : index
+        %j = arith.index_cast %a : i64 to index
+        %k = arith.addi %i, %j : index
+        linalg.yield %k : index
+      } -> tensor<?xindex>
+      %m = arith.subi %n, %c1 : index
+      %s = tensor.extract_slice %0[1] [%m] [1] : tensor<?xindex> to tensor<?xindex>
+      %o = tensor.empty(%m) : tensor<?xi64>
+      %1 = linalg.generic {
+          indexing_maps = [affine_map<(i) -> (i)>, affine_map<(i) -> (i)>],
+          iterator_types = ["parallel"]}
+          ins(%s : tensor<?xindex>) outs(%o : tensor<?xi64>) {
+      ^bb0(%a: index, %b: i64):
+        %j = arith.index_cast %a : index to i64
+        linalg.yield %j : i64
+      } -> tensor<?xi64>
+      return %1 : tensor<?xi64>
+    }"""
+    executable, _ = program(text)
+    x = np.array([5, -3, 10, 7])
+    assert (executable(x) == (x + np.arange(4))[1:]).all()

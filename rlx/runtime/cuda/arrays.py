@@ -33,6 +33,8 @@ _LEGACY_STREAM = 1  # what DLPack calls the default stream
 
 def itemsize(dtype: str) -> int:
     """Bytes of an element."""
+    if dtype == "index":
+        return 8
     return max(1, _CODES[dtype][1] // 8)
 
 

@@ -4,7 +4,6 @@ import contextlib
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,10 @@ import numpy as np
 from rlx.runtime.call import check_overlap, match
 from rlx.runtime.cuda import driver as drivers
 from rlx.runtime.cuda.arrays import DeviceArray, Foreign, Memory, foreign, is_on_device, itemsize
-from rlx.runtime.cuda.parameters import Packed, number
-from rlx.runtime.cuda.plan import Layout, Parameter, Place, Plan, Step, arrange
+from rlx.runtime.cuda.launching import Launch, Launcher, Places
+from rlx.runtime.cuda.operands import handle_of, scalar, span_of
+from rlx.runtime.cuda.plan import Layout, Plan, arrange
 from rlx.runtime.errors import ArgumentError, ExecutionError, LoadError
-from rlx.runtime.overlap import Span
 from rlx.runtime.program import Program, Spec
 
 __all__ = ["CudaExecutable"]
@@ -59,8 +58,7 @@ class CudaExecutable:
         self._device = device
         self._cubin = cubin
         self._gpu = gpu
-        self._code: Any = None
-        self._functions: dict[str, tuple[Any, int]] = {}  # and the shared memory they may use
+        self._launcher: Any = None
         self._bound: dict[int, Foreign] = {}
         self._pending: dict[int, np.ndarray] = {}  # bound, and not yet on the GPU
         self._constants: list[Memory] = []
@@ -68,7 +66,7 @@ class CudaExecutable:
         self._workspaces: dict[int, Memory] = {}
         self._kept: list[Memory] = []  # what captured graphs may still use
         self._layouts: dict[Any, Layout] = {}
-        self._launches: dict[Any, tuple[Layout, list[_Launch]]] = {}
+        self._launches: dict[Any, tuple[Layout, list[Launch]]] = {}
         self._lock = threading.RLock()
 
     def __repr__(self) -> str:
@@ -106,9 +104,9 @@ class CudaExecutable:
             if self._gpu is None:
                 self._gpu = drivers.driver(self._device)
             self._gpu.enter()
-            if self._code is None:
+            if self._launcher is None:
                 _check_architecture(self._plan.arch, self._gpu)
-                self._code = self._load_code()
+                self._launcher = Launcher(self._gpu, self._load_code())
                 for at in range(len(self._plan.constants)):
                     self._constants.append(self._upload(self._plan.constant(at), 0))
                 self._status = Memory(self._gpu, _STATUS_BYTES, 0)
@@ -202,7 +200,7 @@ class CudaExecutable:
                 torch's and CuPy's have.
             out: arrays on the GPU to write results to, by the names of the results.
         """
-        handle = _handle(stream)
+        handle = handle_of(stream)
 
         def call(*args: Any, **kwargs: Any) -> Any:
             return _single(self._call(args, kwargs, handle, out or {}))
@@ -216,8 +214,8 @@ class CudaExecutable:
             ExecutionError: a check inside of a call has failed.
         """
         gpu = self.load()
-        gpu.synchronize(_handle(stream))
-        self._raise_if_failed(_handle(stream))
+        gpu.synchronize(handle_of(stream))
+        self._raise_if_failed(handle_of(stream))
 
     def _raise_if_failed(self, stream: int) -> None:
         assert self._status is not None
@@ -237,7 +235,7 @@ class CudaExecutable:
             values = match(self.program, args, kwargs, {*self._bound, *self._pending})
             gpu = self.load()
             capturing = gpu.is_capturing(stream) if stream else False
-            scalars = {n: _scalar(specs[n], v) for n, v in values.items() if specs[n].scalar}
+            scalars = {n: scalar(specs[n], v) for n, v in values.items() if specs[n].scalar}
             operands = dict(self._bound)
             copied: dict[int, np.ndarray] = {}
             on_device = bool(out)
@@ -254,7 +252,7 @@ class CudaExecutable:
                 else:
                     operands[n], copied[n] = self._copied(specs[n], value, stream)
             check_overlap(
-                self.program, values.keys(), lambda: [_span(n, o) for n, o in operands.items()]
+                self.program, values.keys(), lambda: [span_of(n, o) for n, o in operands.items()]
             )
             layout = self._layout(operands, scalars)
             results = self._results(layout, stream, out, capturing)
@@ -387,144 +385,18 @@ class CudaExecutable:
         if key not in self._launches:
             if len(self._launches) >= _REMEMBERED:
                 self._launches.pop(next(iter(self._launches)))
-            place = _Places(layout, addresses, workspace, made, self._constants, self._status)
-            prepared = [self._prepare(step, layout, place) for step in self._plan.steps]
+            places = Places(layout, addresses, workspace, made, self._constants, self._status)
+            prepared = [self._launcher.prepare(step, layout, places) for step in self._plan.steps]
             # The layout is kept, so that no other one gets its identity.
             self._launches[key] = layout, [launch for launch in prepared if launch is not None]
         for launch in self._launches[key][1]:
-            self._gpu.launch(
-                launch.function,
-                launch.grid,
-                launch.block,
-                launch.cluster,
-                launch.shared,
-                stream,
-                launch.parameters,
-            )
-
-    def _prepare(self, step: Step, layout: Layout, places: "_Places") -> "_Launch | None":
-        values = layout.values
-        grid = tuple(values[n] for n in step.grid)
-        if 0 in grid:
-            return None
-        packed: list[bytes] = []
-        for parameter in step.parameters:
-            packed += self._pack(parameter, values, places)
-        shared = values[step.shared]
-        return _Launch(
-            self._function(step.kernel, shared),
-            grid,
-            tuple(values[n] for n in step.block),
-            tuple(values[n] for n in step.cluster),
-            shared,
-            Packed(packed),
-        )
-
-    def _function(self, name: str, shared: int) -> Any:
-        found, limit = self._functions.get(name, (None, -1))
-        if shared > limit:
-            found = self._gpu.function(self._code, name, shared)
-            self._functions[name] = found, shared
-        return found
-
-    def _pack(self, parameter: Parameter, values: list[Any], places: "_Places") -> list[bytes]:
-        if parameter.kind == "number":
-            return [number(parameter.dtype, values[parameter.value])]
-        base = places.address(parameter.place)
-        sizes = [values[n] for n in parameter.sizes]
-        strides = [values[n] for n in parameter.strides]
-        offset = values[parameter.offset] * itemsize(parameter.dtype)
-        if parameter.kind == "tensor_map":
-            box = [values[n] for n in parameter.box]
-            return [
-                self._gpu.tensor_map(
-                    parameter.dtype, base + offset, sizes, strides, box, parameter.swizzle
-                )
-            ]
-        return [
-            number("i64", base + offset if parameter.advanced else base),
-            *(number("i64", sizes[axis]) for axis in parameter.passed_sizes),
-            *(number("i64", strides[axis]) for axis in parameter.passed_strides),
-        ]
-
-
-@dataclass(frozen=True)
-class _Launch:
-    """A kernel with everything that it takes."""
-
-    function: Any
-    grid: tuple[int, ...]
-    block: tuple[int, ...]
-    cluster: tuple[int, ...]
-    shared: int
-    parameters: Packed
-
-
-class _Places:
-    """Addresses of what kernels work on."""
-
-    def __init__(
-        self,
-        layout: Layout,
-        arguments: Sequence[int],
-        workspace: int,
-        results: Sequence[int],
-        constants: Sequence[Memory],
-        status: Memory | None,
-    ):
-        self._layout, self._workspace = layout, workspace
-        self._found = {
-            "argument": arguments,
-            "result": results,
-            "constant": [memory.address for memory in constants],
-            "status": [0 if status is None else status.address],
-        }
-
-    def address(self, place: Place) -> int:
-        kind, at = place
-        if kind == "workspace":
-            return self._workspace + self._layout.offsets[at]
-        return self._found[kind][at]
+            self._launcher.run(launch, stream)
 
 
 def _single(results: list[Any]) -> Any:
     if not results:
         return None
     return results[0] if len(results) == 1 else tuple(results)
-
-
-def _handle(stream: Any) -> int:
-    """The number of a stream."""
-    if stream is None:
-        return 0
-    if hasattr(stream, "__cuda_stream__"):
-        return int(stream.__cuda_stream__()[1])
-    for name in ("cuda_stream", "ptr"):
-        if hasattr(stream, name):
-            return int(getattr(stream, name))
-    return int(stream)
-
-
-def _scalar(spec: Spec, value: Any) -> int | float:
-    """A number, as the expressions take it."""
-    found = np.asarray(value)
-    if found.ndim or found.dtype.kind not in "biuf":
-        raise ArgumentError(f"argument '{spec.name}': expected {spec.type}, but found {value!r}")
-    whole = found.dtype.kind in "biu"
-    if spec.dtype.startswith("i"):
-        bits = 1 if spec.dtype == "i1" else int(spec.dtype[1:])
-        low, high = (0, 1) if bits == 1 else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-        if not whole or not low <= int(found) <= high:
-            raise ArgumentError(
-                f"argument '{spec.name}': expected {spec.type}, but found {value!r}"
-            )
-        return int(found)
-    return float(found)
-
-
-def _span(at: int, operand: Foreign) -> Span:
-    size = math.prod(operand.shape) * itemsize(operand.dtype)
-    return operand.address, operand.address + size, at
 
 
 def _check_architecture(arch: str, gpu: Any) -> None:
