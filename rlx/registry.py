@@ -57,6 +57,7 @@ _PASSES = {
     "rlx-export": "rlx.passes.export:Export",
     "rlx-outline-kernels": "rlx.passes.outline_kernels:OutlineKernels",
     "rlx-free-results": "rlx.passes.free_results:FreeResults",
+    "rlx-huge-pages": "rlx.passes.huge_pages:HugePages",
     "rlx-sink-arguments": "rlx.passes.sink_arguments:SinkArguments",
     "rlx-round-floats": "rlx.passes.round_floats:RoundFloats",
     "rlx-propagate-asserts": "rlx.passes.propagate_asserts:PropagateAsserts",

@@ -21,7 +21,7 @@ _MATH = """
 """
 
 EXTERNAL_FUNCTIONS = frozenset(
-    ["aligned_alloc", "free", "malloc", "memcpy", "memmove", "memset"]
+    ["aligned_alloc", "free", "madvise", "malloc", "memcpy", "memmove", "memset"]
     + ["omp_get_max_threads", "omp_get_num_threads", "omp_get_thread_num"]
     + ["syscall"]
     + [name + suffix for name in _MATH.split() for suffix in ("", "f")]

@@ -89,6 +89,7 @@ _LLVM = (
     "reconcile-unrealized-casts,"
     "{bf16}"
     "canonicalize,cse,"
+    "rlx-huge-pages,"
     "rlx-sink-arguments"
 )
 
