@@ -1,5 +1,6 @@
 """The benchmark itself: exact answers, statistics, tables, and one tiny row from end to end."""
 
+import importlib
 import json
 import sys
 from dataclasses import replace
@@ -16,6 +17,8 @@ from bench.cases.model_reference import last_logits
 from bench.client import Client, PeerError
 from bench.machine import describe, pick_cores
 from bench.measure import Row, Timing, measure_case, ratio, relative_error
+from bench.peers import PEERS
+from bench.peers.base import Peer
 from bench.peers.ours import as_stored, module_text
 from bench.report import Run, markdown, milliseconds, table, to_json, write, write_section
 from bench.roofline import Roofline, fma_text, stream_text
@@ -41,14 +44,17 @@ SMALL = [
 ]
 
 
-@pytest.mark.parametrize("dtype", ["f32", "bf16"])
-@pytest.mark.parametrize("case", SMALL, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    ("case", "dtype"),
+    [*((case, "f32") for case in SMALL), (SMALL[0], "bf16"), (TINY, "bf16")],
+    ids=lambda value: getattr(value, "name", value),
+)
 def test_what_rlx_compiles_is_what_the_reference_says(case, dtype):
     rows = np.arange(case.rows())
     for problem, expected in case.reference(rows).items():
         if problem == "rope" and 1 < case.queries < case.keys:
             continue  # would have to turn by positions
-        compiled = rlx.compile(module_text(case, dtype, problem), cache=False)
+        compiled = rlx.compile(module_text(case, dtype, problem), "cpu{kernels=none}", cache=False)
         arrays = {name: as_stored(name, a, dtype) for name, a in case.inputs().items()}
         compiled.bind({name: arrays[name] for name in case.parameters()})
         result = compiled(*(arrays[spec.name] for spec in compiled.inputs))
@@ -312,6 +318,17 @@ def test_a_tiny_row_from_end_to_end():
 def test_startup():
     found = measure_startup(module_text(TINY, "f32"), pick_cores(1), runs=1)
     assert min(found.imports, found.cold, found.second) > 0
+
+
+def test_every_tool_has_a_module():
+    for name, target in PEERS.items():
+        module, _, attribute = target.partition(":")
+        cls = getattr(importlib.import_module(module), attribute)
+        assert cls.name == name
+        assert issubclass(cls, Peer)
+        # The same tool without what it needs says so.
+        lacking = type("Lacking", (cls,), {"modules": ("no_such_module",)})
+        assert lacking.missing()
 
 
 def test_a_tool_that_is_not_there(monkeypatch):
