@@ -15,7 +15,7 @@ from rlx.schedules.cpu.isa import Isa
 from rlx.schedules.cpu.layout import PANEL
 from rlx.schedules.cpu.micro import panels_type
 
-__all__ = ["Parameters", "as_f32", "kernel", "most", "most_panels", "panels_kernel"]
+__all__ = ["MOST", "Parameters", "as_f32", "kernel", "most_panels", "panels_kernel"]
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,8 @@ class Parameters:
     """Sizes of blocks.
 
     Attributes:
-        most, most_transposed, most_panels: up to this many rows are few for a weight [K, N],
-            [N, K], in panels.
         dots: tiles of products with a weight [N, K], fewest rows first.
-        panels: with a weight in panels; the last has ``most_panels`` rows.
+        panels: with a weight in panels; the last has as many rows as are few.
         sums: with a weight [K, N], whose rows are added up: for one row of the input and for
             several; columns of a tile are such rows.
     """
@@ -34,12 +32,6 @@ class Parameters:
     dots: tuple[Tile, ...]
     panels: tuple[Tile, ...]
     sums: tuple[Tile, ...]
-    most: int = 16
-    most_transposed: int = 40
-
-    @property
-    def most_panels(self) -> int:
-        return self.panels[-1].rows
 
 
 _PARAMETERS = {
@@ -55,20 +47,17 @@ _PARAMETERS = {
     ),
 }
 
+MOST = 40
+"""Up to this many rows are few for a weight that lies as it is, [N, K] or [K, N]."""
+
 _UNIT = 64  # columns of a weight [K, N] that one thread works on at least
 _COLUMNS = 4096  # elements of the result that rows of such a weight are added to at a time
 _AHEAD = 2048  # bytes of a panel that are fetched before they are used
 
 
-def most(transposed: bool, isa: Isa) -> int:
-    """Up to this many rows are few for a weight that lies as it is."""
-    p = _PARAMETERS[isa.name]
-    return p.most_transposed if transposed else p.most
-
-
 def most_panels(isa: Isa) -> int:
     """Up to this many rows are few for a weight in panels."""
-    return _PARAMETERS[isa.name].most_panels
+    return _PARAMETERS[isa.name].panels[-1].rows
 
 
 def kernel(kernels: Kernels, name: str, types: list[ir.Type], transposed: bool, isa: Isa) -> Kernel:

@@ -157,7 +157,6 @@ def _matmul(kernels: Kernels, element: ir.Type, transposed: bool, rows: int, isa
     storage = code.matrix(element)
     types = [storage, storage, code.matrix(code.f32())]
     name = f"rlx_matmul_{'nk' if transposed else 'kn'}_{element}_{isa.name}"
-    most = few_rows.most(transposed, isa)
 
     def many() -> Kernel:
         return _packing(kernels, name, types, transposed, isa)
@@ -166,11 +165,11 @@ def _matmul(kernels: Kernels, element: ir.Type, transposed: bool, rows: int, isa
         return few_rows.kernel(kernels, name, types, transposed, isa)
 
     if is_static(rows):
-        return few() if rows <= most else many()
+        return few() if rows <= few_rows.MOST else many()
     kernel_of_many, kernel_of_few = many(), few()
 
     def body(*buffers: ir.Value) -> None:
-        is_many = code.less(most, code.dim(buffers[0], 0))
+        is_many = code.less(few_rows.MOST, code.dim(buffers[0], 0))
         code.if_(is_many, lambda: kernel_of_many(*buffers), lambda: kernel_of_few(*buffers))
 
     return kernels.define(name, types, body)
