@@ -1,6 +1,7 @@
 """The stages of targets as named pipelines, for `rlx-opt`."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from rlx.options import option
 from rlx.passes.base import Pipeline
@@ -11,8 +12,11 @@ from rlx.targets.cuda import CudaTarget
 __all__ = ["CpuPipeline", "CudaPipeline"]
 
 
-def _text(target: Target) -> str:
-    return ",".join(stage.pipeline for stage in target.stages() if stage.pipeline)
+def _text(target: Target, last: str) -> str:
+    """The passes that lead to a stage."""
+    stages = target.stages()
+    end = [stage.name for stage in stages].index(last)
+    return ",".join(stage.pipeline for stage in stages[: end + 1] if stage.pipeline)
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class CpuPipeline(Pipeline):
     name = "rlx-cpu"
 
     def text(self) -> str:
-        return _text(CpuTarget())
+        return _text(CpuTarget(), "llvm")
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class CudaPipeline(Pipeline):
     name = "rlx-cuda"
 
     arch: str = option("sm_80", "architecture: sm_80, sm_86, sm_89, sm_90a or newer")
+    to: Literal["fused", "linalg", "gpu", "nvvm", "llvm"] = option("llvm", "stage to stop after")
 
     def text(self) -> str:
-        return _text(CudaTarget(self.arch))
+        return _text(CudaTarget(self.arch), self.to)
