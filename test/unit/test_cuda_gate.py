@@ -19,8 +19,8 @@ from rlx.targets import cuda_tools, nvptx
 from rlx.targets.cuda import CudaTarget
 
 PTXAS = cuda_tools.ptxas()
-MOST_SPILLED = 0
-"""Bytes that a kernel may spill."""
+MOST_SPILLED = 16
+"""Bytes that a kernel may write and read where registers do not suffice: heads of 192, on sm_80."""
 
 pytestmark = pytest.mark.skipif(PTXAS is None, reason="there is no ptxas")
 
@@ -95,7 +95,7 @@ def look_at_attention(name, dims, tmp_path):
     assert len(made.kernels) == len(dims)
     counts = instructions(made, tmp_path)
     for kernel in counts or ():
-        assert counts[kernel]["HMMA.16816.F32.BF16"] >= 100
+        assert counts[kernel]["HMMA.16816.F32.BF16"] >= 64
         for opcode in ("LDSM", "LDGSTS", "MUFU.EX2"):
             assert counts[kernel][opcode] >= 16
 
