@@ -35,7 +35,7 @@ _PARAMETERS = {
     "avx2": Parameters(rows=6, vectors=2, queries=96, keys=128),
 }
 
-FEW = 16
+FEW = 24
 """So many rows are few: pairs of a query and one of the heads that share a key."""
 
 _FAR = 2**61  # no window at or above it hides anything
