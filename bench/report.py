@@ -145,8 +145,9 @@ def write_section(path: Path, run: Run) -> None:
         raise ValueError(f"expected '{_BEGIN}' and '{_END}' in {path}")
     threads = len(run.machine.used)
     intro = (
-        f"{run.machine.date[:10]}, {run.machine.processor}, "
-        f"{threads} thread{'s' if threads > 1 else ''}. {_sentence(run.startup)}"
+        f"{run.machine.date[:10]}, {run.machine.processor}, {threads} "
+        f"thread{'s' if threads > 1 else ''}; a ratio is the time of the best other tool over "
+        f"that of rlx. {_sentence(run.startup)}"
     )
     section = f"{_BEGIN}\n{intro}\n\n{short_table(run)}\n"
     path.write_text(text[:begin] + section + text[end:])
