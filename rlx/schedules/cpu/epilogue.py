@@ -17,29 +17,12 @@ from rlx.dialects.types import is_static
 from rlx.host import arith, ir, tensor
 from rlx.passes.base import parent_of
 from rlx.schedules.cpu import code
+from rlx.schedules.cpu.bodies import FLOATS, apply_body, body_key, index_of
 from rlx.schedules.cpu.code import Index, Kernel, Kernels
 from rlx.schedules.cpu.isa import Isa
 from rlx.schedules.cpu.layout import PANEL
 
 __all__ = ["Epilogue", "Found", "find", "finish_all", "finish_kernel", "rounding"]
-
-# What a vector of f32 can be put through.
-_ARITH = {
-    f"arith.{name}"
-    for name in (
-        *("addf", "subf", "mulf", "divf", "negf", "cmpf", "select"),
-        *("maximumf", "minimumf", "maxnumf", "minnumf"),
-    )
-}
-_MATH = {
-    f"math.{name}"
-    for name in (
-        *("exp", "tanh", "erf", "sqrt", "rsqrt", "absf", "fma", "copysign"),
-        *("floor", "ceil", "roundeven"),
-    )
-}
-_CONVERSIONS = {"arith.extf", "arith.truncf"}
-_FLOATS = (ir.F32Type, ir.BF16Type, ir.F16Type)
 
 
 @dataclass(frozen=True)
@@ -205,7 +188,7 @@ def find(product: ir.Value) -> Found | None:
     rows = emit.dim(product.owner.operation.operands[0], 0)
     for use in list(product.uses):
         user = use.owner.operation
-        if user.name == "tensor.dim" and _number(user.operands[1]) == 0:
+        if user.name == "tensor.dim" and index_of(user.operands[1]) == 0:
             user.results[0].replace_all_uses_with(emit.as_index(rows))
             user.erase()
     between: list[ir.Operation] = []
@@ -326,8 +309,8 @@ def _absorb(
         operands.append(value)
         kinds.append(kind)
     elements = [value.type.element_type for value in (*pieces, *operands, op.results[0])]
-    key = _key(block, slots)
-    if key is None or not all(isinstance(element, _FLOATS) for element in elements):
+    key = body_key(block, slots)
+    if key is None or not all(isinstance(element, FLOATS) for element in elements):
         return None
     types = tuple(elements[len(pieces) : -1])
     epilogue = Epilogue(
@@ -336,7 +319,7 @@ def _absorb(
         tuple(kinds),
         types,
         elements[-1],
-        lambda vectors: _apply(block, slots, vectors),
+        lambda vectors: apply_body(block, slots, vectors),
     )
     return Found(epilogue, op, tuple(operands), tuple(between), leading)
 
@@ -346,91 +329,3 @@ def _axes(map_: ir.AffineMap) -> list[int] | None:
     if not all(isinstance(expr, ir.AffineDimExpr) for expr in map_.results):
         return None
     return [ir.AffineDimExpr(expr).position for expr in map_.results]
-
-
-# -- bodies ----------------------------------------------------------------------------------------
-
-
-def _key(block: ir.Block, slots: dict[ir.Value, int]) -> Any:
-    """What tells a body apart from others; None if it cannot be computed on vectors of f32."""
-    names: dict[ir.Value, Any] = {value: ("argument", slot) for value, slot in slots.items()}
-    key: list[tuple[Any, ...]] = []
-    for op in block.operations:
-        operation = op.operation
-        if operation.name == "arith.constant":
-            continue
-        for value in operation.operands:
-            if value in names:
-                continue
-            constant = _constant(value)
-            if constant is None:
-                return None
-            names[value] = ("constant", constant)
-        operands = tuple(names[value] for value in operation.operands)
-        if operation.name == "linalg.yield":
-            return (*key, operands)
-        if operation.name not in _ARITH | _MATH | _CONVERSIONS:
-            return None
-        if not all(_is_plain(value.type) for value in (*operation.operands, *operation.results)):
-            return None
-        attributes = tuple(
-            sorted(f"{name}={operation.attributes[name]}" for name in operation.attributes)
-        )
-        names[operation.results[0]] = ("op", len(key))
-        key.append((operation.name, attributes, operands))
-    return None
-
-
-def _is_plain(type_: ir.Type) -> bool:
-    return isinstance(type_, _FLOATS) or type_ == ir.IntegerType.get_signless(1)
-
-
-def _number(value: ir.Value) -> int | None:
-    """The index that a value is."""
-    if isinstance(value.owner, ir.Block) or value.owner.name != "arith.constant":
-        return None
-    return ir.IntegerAttr(value.owner.attributes["value"]).value
-
-
-def _constant(value: ir.Value) -> float | None:
-    """The number that a scalar is."""
-    if isinstance(value.owner, ir.Block) or value.owner.name != "arith.constant":
-        return None
-    attribute = value.owner.attributes["value"]
-    return ir.FloatAttr(attribute).value if isinstance(attribute, ir.FloatAttr) else None
-
-
-def _apply(block: ir.Block, slots: dict[ir.Value, int], vectors: Sequence[ir.Value]) -> ir.Value:
-    """The body on vectors."""
-    wide = vectors[0].type
-    lanes = wide.shape[0]
-    values = {value: vectors[slot] for value, slot in slots.items()}
-
-    def vector(value: ir.Value) -> ir.Value:
-        if value not in values:
-            number = _constant(value)
-            assert number is not None  # _key has looked
-            values[value] = code.splat(number, lanes)
-        return values[value]
-
-    for op in block.operations:
-        operation = op.operation
-        if operation.name == "arith.constant":
-            continue
-        operands = [vector(value) for value in operation.operands]
-        if operation.name == "linalg.yield":
-            return operands[0]
-        (result,) = operation.results
-        if operation.name in _CONVERSIONS:
-            values[result] = operands[0]
-            continue
-        type_ = (
-            wide if isinstance(result.type, _FLOATS) else ir.VectorType.get([lanes], result.type)
-        )
-        values[result] = ir.Operation.create(
-            operation.name,
-            results=[type_],
-            operands=operands,
-            attributes={name: operation.attributes[name] for name in operation.attributes},
-        ).results[0]
-    raise AssertionError("a body ends in linalg.yield")
