@@ -24,7 +24,7 @@ from rlx.dialects.types import (
 from rlx.host import arith, ir, linalg, tensor
 from rlx.host import math as mlir_math
 
-__all__ = ["AttentionOp", "attention"]
+__all__ = ["AttentionOp", "additive_mask", "attention"]
 
 # Offsets stay below this, and no window at or above it hides anything, so that 64-bit position
 # arithmetic cannot wrap.
@@ -533,6 +533,23 @@ def _broadcast(mask: ir.Value, target: list[emit.Size], wide: ir.Type) -> ir.Val
     rank = len(shape)
     init = emit.empty(shape, element)
     return emit.generic([], init, [emit.axes(rank)], "p" * rank, body)
+
+
+def additive_mask(mask: ir.Value) -> ir.Value:
+    """A mask of f32 to add to scores: what an i1 mask hides is -inf, the rest 0."""
+    wide = ir.F32Type.get()
+    if mask.type.rank == 0:
+        type_ = ir.RankedTensorType.get([1], mask.type.element_type)
+        mask = tensor.expand_shape(type_, mask, [], [], [1])
+    if isinstance(mask.type.element_type, ir.FloatType):
+        return emit.convert_tensor(mask, wide)
+    axes = emit.axes(mask.type.rank)
+
+    def body(allowed: ir.Value, _: ir.Value) -> ir.Value:
+        return arith.select(allowed, emit.constant(wide, 0.0), emit.constant(wide, -math.inf))
+
+    out = emit.empty(emit.sizes(mask), wide)
+    return emit.generic([mask], out, [axes, axes], "p" * mask.type.rank, body)
 
 
 def _multiply_add(a: ir.Value, b: ir.Value, total: ir.Value) -> ir.Value:

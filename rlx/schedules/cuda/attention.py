@@ -18,10 +18,10 @@ from dataclasses import replace
 from typing import Any
 
 from rlx.dialects import emit
-from rlx.dialects.attention import AttentionOp
+from rlx.dialects.attention import AttentionOp, additive_mask
 from rlx.dialects.base import RlxOp
 from rlx.dialects.types import is_static
-from rlx.host import arith, ir, tensor
+from rlx.host import arith, ir
 from rlx.schedules.cuda import code
 from rlx.schedules.cuda.arch import Arch
 from rlx.schedules.cuda.attention_mma import MERGE_THREADS, Attention
@@ -92,26 +92,9 @@ def prepare(op: AttentionOp) -> tuple[RlxOp, ir.Value]:
     key, value, lengths = op.fitting_operands()
     mask = op.fitting_mask()
     if mask is not None:
-        mask = _as_f32(mask)
+        mask = additive_mask(mask)
     result = AttentionOp.create(op.query, key, value, mask, lengths, **op.attrs)
     return result.owner.opview, result
-
-
-def _as_f32(mask: ir.Value) -> ir.Value:
-    """A mask of floats; what an i1 mask hides is -inf, the rest 0."""
-    wide = ir.F32Type.get()
-    if mask.type.rank == 0:
-        type_ = ir.RankedTensorType.get([1], mask.type.element_type)
-        mask = tensor.expand_shape(type_, mask, [], [], [1])
-    if isinstance(mask.type.element_type, ir.FloatType):
-        return emit.convert_tensor(mask, wide)
-    axes = emit.axes(mask.type.rank)
-
-    def body(allowed: ir.Value, _: ir.Value) -> ir.Value:
-        return arith.select(allowed, emit.constant(wide, 0.0), emit.constant(wide, -math.inf))
-
-    out = emit.empty(emit.sizes(mask), wide)
-    return emit.generic([mask], out, [axes, axes], "p" * mask.type.rank, body)
 
 
 def build(op: AttentionOp, kernels: Kernels, arch: Arch) -> ir.Value:

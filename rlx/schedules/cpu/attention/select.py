@@ -2,10 +2,9 @@
 
 import math
 
-from rlx.dialects import emit
-from rlx.dialects.attention import AttentionOp
+from rlx.dialects.attention import AttentionOp, additive_mask
 from rlx.dialects.base import RlxOp
-from rlx.host import arith, ir, tensor
+from rlx.host import ir
 from rlx.schedules.cpu.attention.rotation import after, before
 
 __all__ = ["prepare", "refusal"]
@@ -41,25 +40,8 @@ def prepare(op: AttentionOp) -> tuple[RlxOp, ir.Value]:
     fitting, value, lengths = checked.fitting_operands()
     mask = checked.fitting_mask()
     if mask is not None:
-        mask = _as_f32(mask)
+        mask = additive_mask(mask)
     bare.owner.erase()
     rotated = op.key if fitting == key else after(op.key, fitting)
     result = AttentionOp.create(op.query, rotated, value, mask, lengths, **op.attrs)
     return result.owner.opview, result
-
-
-def _as_f32(mask: ir.Value) -> ir.Value:
-    """A mask of floats; what an i1 mask hides is -inf, the rest 0."""
-    wide = ir.F32Type.get()
-    if mask.type.rank == 0:
-        type_ = ir.RankedTensorType.get([1], mask.type.element_type)
-        mask = tensor.expand_shape(type_, mask, [], [], [1])
-    if isinstance(mask.type.element_type, ir.FloatType):
-        return emit.convert_tensor(mask, wide)
-    axes = emit.axes(mask.type.rank)
-
-    def body(allowed: ir.Value, _: ir.Value) -> ir.Value:
-        return arith.select(allowed, emit.constant(wide, 0.0), emit.constant(wide, -math.inf))
-
-    out = emit.empty(emit.sizes(mask), wide)
-    return emit.generic([mask], out, [axes, axes], "p" * mask.type.rank, body)
