@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> None:
         add("--threads", type=int, default=1, help="as many cores are used (default: 1)")
         add("--dtypes", default="f32,bf16,int8", help="comma-separated (default: all)")
         add("--seconds", type=float, default=0.1, help="length of a turn (default: 0.1)")
-        add("--rounds", type=int, default=5, help="turns of each tool (default: 5)")
+        add("--rounds", type=int, default=11, help="turns of each tool (default: 11)")
         add("--python", default=sys.executable, help="interpreter that has the other tools")
         add("--peers", help=f"comma-separated (default: all): {', '.join(PEERS)}")
     table.add_argument("--rows", help="comma-separated names or patterns, such as A1,B*")

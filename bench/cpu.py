@@ -41,7 +41,7 @@ class Plan:
     peers: Sequence[str] = tuple(name for name in PEERS if name != OURS)
     threads: int = 1
     seconds: float = 0.1
-    rounds: int = 5
+    rounds: int = 11
     python: str = sys.executable
     output: Path | None = RESULTS
     readme: Path | None = None

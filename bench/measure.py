@@ -72,13 +72,20 @@ class Row:
     timings: list[Timing]
 
     def best_peer(self, problems: Sequence[str] | None = None) -> Timing | None:
-        """The fastest of the others; of those that solve one of ``problems``, if given."""
+        """The fastest of the others; of those that solve one of ``problems``, if given.
+
+        Those that were left alone were slower than one that had all turns; on a machine whose speed
+        swings their times do not compare.
+        """
         peers = [
             t
             for t in self.timings
             if not t.ours and t.rounds and (problems is None or t.problem in problems)
         ]
-        return min(peers, key=lambda t: t.seconds, default=None)
+        turns = max((len(t.rounds) for t in peers), default=0)
+        return min(
+            (t for t in peers if len(t.rounds) == turns), key=lambda t: t.seconds, default=None
+        )
 
     def ours(self) -> list[Timing]:
         return [timing for timing in self.timings if timing.ours]
@@ -104,22 +111,24 @@ def measure_case(
     tools: Sequence[Tool],
     *,
     seconds: float = 0.1,
-    rounds: int = 5,
+    rounds: int = 11,
     slow: float = 2.0,
+    close: float = 1.3,
     patience: float = 60.0,
     hopeless: float = 8.0,
 ) -> Row:
     """Prepares and checks every variant of every tool, then runs them in turns.
 
-    Variants of others that take more than ``slow`` times the best one's time are left alone then:
-    they could not become the best.
+    Variants of others that take more than ``slow`` times the best one's time in the first turn are
+    left alone then, those that take more than ``close`` times its time after the third: they could
+    not become the best, and the time is better spent on turns of those that might.
 
     Args:
         case, dtype: what to compute.
         tools: who computes it.
         seconds: how long a turn is, at least.
         rounds: how many turns each has.
-        slow: see above.
+        slow, close: see above.
         patience: a tool that needs more seconds to get ready gets no second chance with another
             variant.
         hopeless: nor does one that takes this many times the time of the best one before it.
@@ -159,8 +168,8 @@ def measure_case(
                 continue
             timing.rounds.append(statistics.median(times))
         running = [(tool, timing) for tool, timing in running if not timing.failure]
-        if number == 0:
-            running = _worth_it(running, slow)
+        if number in (0, 2):
+            running = _worth_it(running, slow if number == 0 else close)
     return row
 
 

@@ -189,9 +189,8 @@ embedding of queries and keys, the best peer's need not.
 
 ## Every tool
 
-A variant with one turn took more than twice the time of the best peer in it. The error is the
-largest one over the root mean square of the result. "Ready after" is the time to compile and run
-twice.
+Variants that were far behind the best peer got fewer turns. The error is the largest one over the
+root mean square of the result. "Ready after" is the time to compile and run twice.
 
 {details_table(rows)}
 """

@@ -151,10 +151,10 @@ def timings(row):
 
 def test_every_tool_has_as_many_turns_unless_it_is_far_behind():
     own = Fake("rlx", {"rlx": 9.0})
-    peer = Fake("torch", {"fast": 1.0, "near": 1.9, "behind": 3.0, "far": 5.0})
+    peer = Fake("torch", {"fast": 1.0, "close": 1.25, "near": 1.9, "behind": 3.0, "far": 5.0})
     row = measure_case(TINY, "f32", [own, peer], rounds=5)
     assert own.turns == {"rlx": 5}
-    assert peer.turns == {"fast": 5, "near": 5, "behind": 1, "far": 0}
+    assert peer.turns == {"fast": 5, "close": 5, "near": 3, "behind": 1, "far": 0}
     assert timings(row)["far"].rounds == [5.0]
     assert row.best_peer().name == "fast"
     (found,) = compare(row)
@@ -185,7 +185,13 @@ def test_a_tool_without_hope_gets_no_second_chance():
     row = measure_case(TINY, "f32", [Fake("torch", {"torch": 1.0}), slow])
     assert "second" not in timings(row)
     row = measure_case(TINY, "f32", [Fake("torch", {"torch": 1.0}), near])
-    assert timings(row)["second"].rounds == [0.1] * 5
+    assert timings(row)["second"].rounds == [0.1] * 11
+
+
+def test_what_was_left_alone_is_not_the_best_peer():
+    early, steady = Timing("jax", "early"), Timing("torch", "steady")
+    early.rounds, steady.rounds = [1.4], [1.0, 2.0, 2.0]
+    assert Row(TINY, "f32", [early, steady]).best_peer() is steady
 
 
 def test_rope_is_compared_with_peers_that_leave_it_out():
