@@ -3,8 +3,8 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
+from rlx.tools.command import UsageError, add_compilation, execute, read_mlir, read_model
 from rlx.tools.progress import Progress
 
 __all__ = ["main"]
@@ -23,39 +23,19 @@ _DEFAULT = {"cuda": "ptx", "cpu": "object"}
 _EMITTED = {"cuda": ("ptx", "cubin"), "cpu": ("object",)}
 
 
-class UsageError(ValueError):
-    """The arguments do not fit together."""
-
-
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code."""
     args = _parser().parse_args(argv)
-    progress = Progress()
-    try:
-        from rlx.diagnostics import CompileError
-        from rlx.pipeline import PipelineError
-        from rlx.targets.cuda_tools import AssemblyError
 
-        known = (CompileError, PipelineError, AssemblyError, ImportError)
-    except ImportError as error:
-        print(f"rlx-compile: error: {error}", file=sys.stderr)
-        return 1
-    try:
+    def work(progress: Progress) -> int:
         for path in _compile(args, progress):
             print(path)
         return 0
-    except (*known, ValueError, TypeError, OSError) as error:
-        progress.done()
-        print(f"rlx-compile: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        progress.done()
-        return 130
+
+    return execute("rlx-compile", work)
 
 
 def _parser() -> argparse.ArgumentParser:
-    import rlx
-
     parser = argparse.ArgumentParser(
         prog="rlx-compile",
         description="Compiles a model and writes the code: a checkpoint in Hugging Face layout, or "
@@ -64,20 +44,10 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    add_compilation(parser, "compile")
     add = parser.add_argument
-    add("source", metavar="MODEL_DIR|FILE.mlir|-", help="what to compile; - reads MLIR from stdin")
-    add("--version", action="version", version=f"rlx {rlx.__version__}")
-    add("--target", default="cpu", help="what to compile for, as in cuda:sm_90a")
     add("--emit", metavar="ptx|cubin|object", help="what to write (default: ptx, or object)")
     add("-o", "--output", metavar="DIR", default=".", help="where to (default: here)")
-    add(
-        "--entry",
-        metavar="NAME",
-        help="the function to compile (default: the only public one, or main)",
-    )
-    add("--dtype", metavar="f32|bf16|f16", help="of a checkpoint: what to compute in")
-    add("--quantize", metavar="int8", help="store weights as int8, or int8{group=64}")
-    add("--no-cache", action="store_true", help="compile even what was compiled before")
     return parser
 
 
@@ -93,11 +63,13 @@ def _compile(args: argparse.Namespace, progress: Progress) -> list[Path]:
             f"--emit={emit}: expected {' or '.join(_EMITTED[target.name])} for target "
             f"'{target.name}'"
         )
+    model = read_model(args)
     program = rlx.compile(
-        _source(args),
+        model[0].module if model else read_mlir(args),
         target,
         args.entry,
         quantize=args.quantize,
+        threads=args.threads,
         cache=not args.no_cache,
         progress=progress,
     ).program
@@ -116,21 +88,6 @@ def _compile(args: argparse.Namespace, progress: Progress) -> list[Path]:
     for name, content in files.items():
         (folder / name).write_bytes(content)
     return [folder / name for name in files]
-
-
-def _source(args: argparse.Namespace) -> Any:
-    path = Path(args.source)
-    if args.source != "-" and path.is_dir():
-        from rlx.models import load_model
-
-        return load_model(path, args.target, args.dtype).built.module
-    if args.dtype:
-        raise UsageError("--dtype is for checkpoints")
-    if args.source == "-":
-        return sys.stdin.read() + "\n"
-    if not path.is_file():
-        raise UsageError(f"no such file or directory: {path}")
-    return path
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """`rlx generate`: a prompt and a checkpoint to text."""
 
 import argparse
-import contextlib
-import os
 import sys
 from typing import NoReturn
 
+from rlx.tools.command import execute
 from rlx.tools.progress import Progress
 
 __all__ = ["main"]
@@ -55,76 +54,37 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code."""
     args = _parser().parse_args(argv)
-    progress = Progress()
-    try:
-        from rlx.diagnostics import CompileError
-        from rlx.pipeline import PipelineError
-        from rlx.runtime import ExecutionError, LoadError
-
-        known = (
-            CompileError,
-            PipelineError,
-            ExecutionError,
-            LoadError,
-            ValueError,
-            TypeError,
-        )
-        return _generate(args, progress, known)
-    except ImportError as error:
-        return _fail(progress, error)
-    except BrokenPipeError:
-        # Whoever reads the text has seen enough; nothing is left to say at exit.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except KeyboardInterrupt:
-        progress.done()
-        return 130
+    return execute("rlx generate", lambda progress: _generate(args, progress))
 
 
-def _generate(
-    args: argparse.Namespace, progress: Progress, known: tuple[type[Exception], ...]
-) -> int:
+def _generate(args: argparse.Namespace, progress: Progress) -> int:
     from rlx.text import TextGenerator
 
-    try:
-        generator = TextGenerator.load(
-            args.model,
-            tokenizer=args.tokenizer,
-            progress=progress,
-            target=args.target,
-            dtype=args.dtype,
-            quantize=args.quantize,
-            threads=args.threads,
-            capacity=args.capacity,
-        )
-        progress("read the prompt")
-        pieces = generator.stream(
-            sys.stdin.read() if args.prompt == "-" else args.prompt,
-            args.max_new_tokens,
-            temperature=args.temperature,
-            top_p=args.top_p,
-            top_k=args.top_k,
-            seed=args.seed,
-        )
-        progress.done()
-        for piece in pieces:
-            print(piece, end="", flush=True)
-    except known as error:
-        return _fail(progress, error)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        return _fail(progress, error)
+    generator = TextGenerator.load(
+        args.model,
+        tokenizer=args.tokenizer,
+        progress=progress,
+        target=args.target,
+        dtype=args.dtype,
+        quantize=args.quantize,
+        threads=args.threads,
+        capacity=args.capacity,
+    )
+    progress("read the prompt")
+    pieces = generator.stream(
+        sys.stdin.read() if args.prompt == "-" else args.prompt,
+        args.max_new_tokens,
+        temperature=args.temperature,
+        top_p=args.top_p,
+        top_k=args.top_k,
+        seed=args.seed,
+    )
+    progress.done()
+    for piece in pieces:
+        print(piece, end="", flush=True)
     print(flush=True)
     print(generator.timing, file=sys.stderr)
     return 0
-
-
-def _fail(progress: Progress, error: Exception) -> int:
-    progress.done()
-    print(f"rlx generate: error: {error}", file=sys.stderr)
-    return 1
 
 
 if __name__ == "__main__":

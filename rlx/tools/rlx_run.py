@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rlx.tools.command import UsageError, add_compilation, execute, read_mlir, read_model
 from rlx.tools.progress import Progress
 
 if TYPE_CHECKING:
@@ -38,10 +39,6 @@ environment:
 """
 
 
-class UsageError(ValueError):
-    """The arguments do not fit together, or do not fit the model."""
-
-
 @dataclass
 class _Job:
     """What there is to run."""
@@ -54,30 +51,10 @@ class _Job:
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code."""
     args = _parser().parse_args(argv)
-    progress = Progress()
-    try:
-        from rlx.diagnostics import CompileError
-        from rlx.pipeline import PipelineError
-        from rlx.runtime import ExecutionError, LoadError
-
-        known = (CompileError, PipelineError, ExecutionError, LoadError, ImportError)
-    except ImportError as error:
-        print(f"rlx-run: error: {error}", file=sys.stderr)
-        return 1
-    try:
-        return _run(args, progress)
-    except (*known, ValueError, TypeError, OSError) as error:
-        progress.done()
-        print(f"rlx-run: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        progress.done()
-        return 130
+    return execute("rlx-run", lambda progress: _run(args, progress))
 
 
 def _parser() -> argparse.ArgumentParser:
-    import rlx
-
     parser = argparse.ArgumentParser(
         prog="rlx-run",
         description="Compiles a model and runs it: a checkpoint in Hugging Face layout, or MLIR.",
@@ -85,18 +62,8 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    add_compilation(parser, "run")
     add = parser.add_argument
-    add("source", metavar="MODEL_DIR|FILE.mlir|-", help="what to run; - reads MLIR from stdin")
-    add("--version", action="version", version=f"rlx {rlx.__version__}")
-    add("--target", default="cpu", help="what to compile for, as in cpu{opt-level=2}")
-    add("--threads", type=int, metavar="N", help="how many to use (default: what the target says)")
-    add(
-        "--entry",
-        metavar="NAME",
-        help="the function to run (default: the only public one, or main)",
-    )
-    add("--dtype", metavar="f32|bf16|f16", help="of a checkpoint: what to compute in")
-    add("--quantize", metavar="int8", help="store weights as int8, or int8{group=64}")
     add(
         "--input",
         action="append",
@@ -131,7 +98,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--emit", metavar="STAGE", help="print the IR after a stage instead of running")
     add("--dump", metavar="DIR", help="write the IR after every stage there")
     add("--time", action="store_true", help="say how long compiling and running take")
-    add("--no-cache", action="store_true", help="compile even what was compiled before")
     return parser
 
 
@@ -180,21 +146,11 @@ def _run(args: argparse.Namespace, progress: Progress) -> int:
 
 
 def _job(args: argparse.Namespace) -> _Job:
-    if args.source == "-":
-        if args.dtype:
-            raise UsageError("--dtype is for checkpoints")
-        return _Job(sys.stdin.read() + "\n")
-    path = Path(args.source)
-    if path.is_dir():
-        from rlx.models import load_model
-
-        model = load_model(path, args.target, args.dtype)
-        return _Job(model.built, path, {"input_ids": model.config.vocab_size})
-    if args.dtype:
-        raise UsageError("--dtype is for checkpoints")
-    if not path.is_file():
-        raise UsageError(f"no such file or directory: {path}")
-    return _Job(path)
+    model = read_model(args)
+    if model is None:
+        return _Job(read_mlir(args))
+    built, vocabulary = model
+    return _Job(built, Path(args.source), {"input_ids": vocabulary})
 
 
 # -- inputs ----------------------------------------------------------------------------------------
