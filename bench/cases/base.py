@@ -1,5 +1,6 @@
 """What a benchmark computes, independent of who computes it."""
 
+import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ Reference = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Case:
+class Case(abc.ABC):
     """One row of the table.
 
     A case may have several problems, such as attention with and without rope on its way in: what is
@@ -42,17 +43,17 @@ class Case:
     def dtypes(self) -> tuple[str, ...]:
         return ("f32", "bf16")
 
+    @abc.abstractmethod
     def inputs(self) -> Arrays:
         """Arguments by name, f32; the same on every call."""
-        raise NotImplementedError
 
     def parameters(self) -> frozenset[str]:
         """Which inputs are weights: known before the clock runs."""
         return frozenset()
 
+    @abc.abstractmethod
     def rows(self) -> int:
         """How many rows the result has."""
-        raise NotImplementedError
 
     def some_rows(self) -> np.ndarray:
         """Rows that results are compared on."""
@@ -60,14 +61,14 @@ class Case:
         drawn = np.random.default_rng(0).integers(0, count, 6)
         return np.unique(np.r_[0, count - 1, drawn])
 
+    @abc.abstractmethod
     def reference(self, rows: np.ndarray) -> Reference:
         """These rows of the result of each problem, [rows, width], computed in f64."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def flops(self) -> float:
         """Floating-point operations that cannot be avoided; what is not a product counts zero."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def bytes(self, dtype: str) -> float:
         """What has to be read and written at least."""
-        raise NotImplementedError

@@ -1,5 +1,6 @@
 """Language models cut to four layers, with random weights: a prompt, and one more token."""
 
+import abc
 import json
 import math
 import os
@@ -141,9 +142,11 @@ GEMMA = Geometry(
 
 @dataclass(frozen=True)
 class Model(Case):
-    """Attributes:
-    geometry: the model.
-    prompt: how many tokens are prefilled.
+    """What a model computes.
+
+    Attributes:
+        geometry: the model.
+        prompt: how many tokens are prefilled.
     """
 
     geometry: Geometry = LLAMA
@@ -166,9 +169,9 @@ class Model(Case):
 
         return {"model": last_logits(self.geometry, self.inputs()["ids"][0, : self.length()])[None]}
 
+    @abc.abstractmethod
     def length(self) -> int:
         """How many tokens the logits come after."""
-        raise NotImplementedError
 
     def _attention_flops(self, queries: int) -> float:
         keys = np.arange(queries) + self.length() - queries + 1

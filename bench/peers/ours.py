@@ -155,7 +155,6 @@ def _emit(case: Case, problem: str, lines: _Lines) -> str:
     if isinstance(case, Block):
         return _block(case, lines)
     if isinstance(case, Matmul):
-        type_ = types["x"].replace(f"x{case.k}x", f"x{case.n}x", 1)
         type_ = _tensor((case.m, case.n), types["x"].rsplit("x", 1)[1][:-1])
         return lines.op("y", "matmul", ["x", "w"], type_, transpose_weight=True)
     if isinstance(case, RmsNorm):
