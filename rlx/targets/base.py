@@ -12,7 +12,19 @@ from rlx import options
 if TYPE_CHECKING:
     from rlx.host import ir
 
-__all__ = ["Stage", "Target", "TargetError", "get"]
+__all__ = ["BUFFERIZE", "Stage", "Target", "TargetError", "get"]
+
+BUFFERIZE = (
+    "eliminate-empty-tensors,"
+    "empty-tensor-to-alloc-tensor,"
+    "one-shot-bufferize{allow-return-allocs-from-loops bufferize-function-boundaries "
+    "function-boundary-type-conversion=identity-layout-map},"
+    "canonicalize,cse,"
+    "drop-equivalent-buffer-results,"
+    "canonicalize,"
+    "rlx-return-donated"
+)
+"""Tensors to buffers. Results of branches get plain layouts only if no tensor.empty is left."""
 
 _TARGETS = {"cpu": "rlx.targets.cpu:CpuTarget", "cuda": "rlx.targets.cuda:CudaTarget"}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from rlx.options import option
 from rlx.schedules.cpu import isa as isas
 from rlx.targets import tiles
-from rlx.targets.base import Stage, Target, TargetError
+from rlx.targets.base import BUFFERIZE, Stage, Target, TargetError
 
 if TYPE_CHECKING:
     from rlx.host import ir
@@ -37,18 +37,10 @@ _LINALG = (
     "canonicalize,cse"
 )
 
-# Results of branches get plain layouts only if no tensor.empty is left to bufferization itself.
 _BUFFERIZED = (
     "rlx-export,"
     "{emit}"
-    "eliminate-empty-tensors,"
-    "empty-tensor-to-alloc-tensor,"
-    "one-shot-bufferize{{allow-return-allocs-from-loops bufferize-function-boundaries "
-    "function-boundary-type-conversion=identity-layout-map}},"
-    "canonicalize,cse,"
-    "drop-equivalent-buffer-results,"
-    "canonicalize,"
-    "rlx-return-donated,"
+    "{bufferize},"
     "expand-realloc,"
     "canonicalize,"
     "ownership-based-buffer-deallocation,"
@@ -150,7 +142,7 @@ class CpuTarget(Target):
             Stage("rlx", ""),
             Stage("fused", _FUSED),
             Stage("linalg", _LINALG.format(select=select)),
-            Stage("bufferized", _BUFFERIZED.format(emit=emit)),
+            Stage("bufferized", _BUFFERIZED.format(bufferize=BUFFERIZE, emit=emit)),
             Stage(
                 "llvm",
                 _LLVM.format(

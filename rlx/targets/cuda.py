@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rlx.options import option
 from rlx.schedules.cuda.arch import ARCHS, Arch
-from rlx.targets.base import Stage, Target, TargetError
+from rlx.targets.base import BUFFERIZE, Stage, Target, TargetError
 
 if TYPE_CHECKING:
     from rlx.host import ir
@@ -37,14 +37,7 @@ _LINALG = (
 _GPU = (
     "rlx-export,"
     "rlx-cuda-emit-kernels{{arch={arch}}},"
-    "eliminate-empty-tensors,"
-    "empty-tensor-to-alloc-tensor,"
-    "one-shot-bufferize{{allow-return-allocs-from-loops bufferize-function-boundaries "
-    "function-boundary-type-conversion=identity-layout-map}},"
-    "canonicalize,cse,"
-    "drop-equivalent-buffer-results,"
-    "canonicalize,"
-    "rlx-return-donated,"
+    "{bufferize},"
     "canonicalize,"
     "convert-bufferization-to-memref,"
     "func.func(linalg-generalize-named-ops),"
@@ -118,7 +111,7 @@ class CudaTarget(Target):
             Stage("rlx", ""),
             Stage("fused", _FUSED),
             Stage("linalg", _LINALG.format(arch=arch)),
-            Stage("gpu", _GPU.format(arch=arch)),
+            Stage("gpu", _GPU.format(bufferize=BUFFERIZE, arch=arch)),
             Stage("nvvm", _NVVM.format()),
             Stage("llvm", _LLVM.format()),
         )

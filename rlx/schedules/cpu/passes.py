@@ -5,7 +5,6 @@ from types import ModuleType
 from typing import Literal
 
 from rlx.diagnostics import PassFailure, remark
-from rlx.dialects import emit
 from rlx.dialects.attention import AttentionOp
 from rlx.dialects.base import RlxOp
 from rlx.dialects.dequant_matmul import DequantMatmulOp
@@ -21,6 +20,7 @@ from rlx.schedules.cpu import amx_attention, attention, bf16_matmul, dequant, ma
 from rlx.schedules.cpu.attention import rope
 from rlx.schedules.cpu.code import Kernels
 from rlx.schedules.cpu.isa import ISAS
+from rlx.schedules.select import select
 
 __all__ = ["STRATEGIES", "EmitKernels", "SelectKernels", "strategy"]
 
@@ -77,12 +77,7 @@ class SelectKernels(Pass):
             if reason := own.refusal(target):
                 remark(target, f"'{target.OPERATION_NAME}' takes the plain path: {reason}")
                 continue
-            with ir.InsertionPoint(target), target.location:
-                made, value = own.prepare(target)
-                made.attributes[KERNEL] = ir.StringAttr.get(isa)
-                value = emit.cast(value, target.results[0].type)
-            target.results[0].replace_all_uses_with(value)
-            target.operation.erase()
+            select(target, isa, own.prepare)
 
 
 @dataclass(frozen=True)

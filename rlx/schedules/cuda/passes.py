@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from rlx.diagnostics import PassFailure, remark
-from rlx.dialects import emit
 from rlx.dialects.attention import AttentionOp
 from rlx.dialects.base import RlxOp
 from rlx.dialects.dequant_matmul import DequantMatmulOp
@@ -31,6 +30,7 @@ from rlx.schedules.cuda import (
 )
 from rlx.schedules.cuda.arch import ARCHS, Arch
 from rlx.schedules.cuda.kernels import Kernels
+from rlx.schedules.select import select
 
 __all__ = ["STRATEGIES", "EmitKernels", "SelectKernels"]
 
@@ -82,15 +82,10 @@ def _select(target: ir.OpView, arch: Arch) -> None:
         if reason:
             reasons.append(f"{name}: {reason}")
             continue
-        with ir.InsertionPoint(target), target.location:
-            made, value = strategy.prepare(target)
-            made.attributes[KERNEL] = ir.StringAttr.get(name)
-            value = emit.cast(value, target.results[0].type)
-        target.results[0].replace_all_uses_with(value)
+        made = select(target, name, strategy.prepare)
         if reasons:
             why = "; ".join(reasons)
-            remark(made, f"'{target.OPERATION_NAME}' takes the kernel '{name}': {why}")
-        target.operation.erase()
+            remark(made, f"'{made.OPERATION_NAME}' takes the kernel '{name}': {why}")
         return
     remark(target, f"'{target.OPERATION_NAME}' takes the plain path: {'; '.join(reasons)}")
 
