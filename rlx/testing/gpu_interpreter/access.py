@@ -114,14 +114,16 @@ def _alloca(c: Compiler, op: Any) -> Step:
     return run
 
 
-def _integers(threads: Threads, slots: list[int], static: list[int], marker: int) -> list[Any]:
+def _integers(threads: Threads, slots: list[int], static: list[int]) -> list[Any]:
     """Mixed static and dynamic numbers; dynamic ones as arrays."""
     rest = iter(slots)
-    return [threads.env[next(rest)] if n == marker else n for n in static]
+    return [threads.env[next(rest)] if n == DYNAMIC else n for n in static]
 
 
-def _whole(threads: Threads, value: Any, what: str) -> int:
-    return value if isinstance(value, int) else int(threads.uniform(value, what))
+def _uniform(threads: Threads, slots: list[int], static: list[int], what: str) -> list[int]:
+    """Mixed static and dynamic numbers, which are the same for all threads."""
+    numbers = _integers(threads, slots, static)
+    return [n if isinstance(n, int) else int(threads.uniform(n, what)) for n in numbers]
 
 
 @handles("memref.view")
@@ -133,8 +135,7 @@ def _view(c: Compiler, op: Any) -> Step:
     def run(threads: Threads) -> None:
         env = threads.env
         base = env[source]
-        given = _integers(threads, sizes, list(type_.shape), DYNAMIC)
-        shape = [_whole(threads, n, "a size") for n in given]
+        shape = _uniform(threads, sizes, list(type_.shape), "a size")
         end = env[shift] + math.prod(shape) * np.dtype(dtype).itemsize
         if (end > base.shape[0]).any():
             raise KernelError(
@@ -165,11 +166,9 @@ def _subview(c: Compiler, op: Any) -> Step:
 
     def run(threads: Threads) -> None:
         base = threads.env[source]
-        at = _integers(threads, d_offsets, offsets, DYNAMIC)
-        shape = [_whole(threads, n, "a size") for n in _integers(threads, d_sizes, sizes, DYNAMIC)]
-        steps = [
-            _whole(threads, n, "a stride") for n in _integers(threads, d_strides, strides, DYNAMIC)
-        ]
+        at = _integers(threads, d_offsets, offsets)
+        shape = _uniform(threads, d_sizes, sizes, "a size")
+        steps = _uniform(threads, d_strides, strides, "a stride")
         offset = base.offset
         for axis, (start, count, step) in enumerate(zip(at, shape, steps, strict=True)):
             last = start + (count - 1) * step
@@ -209,15 +208,10 @@ def _reinterpret(c: Compiler, op: Any) -> Step:
 
     def run(threads: Threads) -> None:
         base = threads.env[source]
-        (at,) = _integers(threads, dynamic[:n_offsets], offsets, DYNAMIC)
+        (at,) = _integers(threads, dynamic[:n_offsets], offsets)
         rest = dynamic[n_offsets:]
-        shape = [
-            _whole(threads, n, "a size") for n in _integers(threads, rest[:n_sizes], sizes, DYNAMIC)
-        ]
-        steps = [
-            _whole(threads, n, "a stride")
-            for n in _integers(threads, rest[n_sizes:], strides, DYNAMIC)
-        ]
+        shape = _uniform(threads, rest[:n_sizes], sizes, "a size")
+        steps = _uniform(threads, rest[n_sizes:], strides, "a stride")
         start = base.origin
         threads.env[output] = View(
             base.buffer,
@@ -282,8 +276,7 @@ def _reshape(c: Compiler, op: Any) -> Step:
                 strides.append(view.strides[group[-1]] if group else 1)
         else:
             static = list(attribute(op, "static_output_shape") or want)
-            full = _integers(threads, dynamic, static, DYNAMIC)
-            sizes = [_whole(threads, n, "a size") for n in full]
+            sizes = _uniform(threads, dynamic, static, "a size")
             for axis, group in enumerate(groups):
                 step = view.strides[axis]
                 inner = []

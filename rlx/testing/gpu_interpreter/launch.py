@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rlx.host import ir
-from rlx.testing.gpu_interpreter import access, control, hopper, tensor_cores, values
+from rlx.testing.gpu_interpreter import access, control, hopper, tensor_cores, values, vectors
 from rlx.testing.gpu_interpreter.memory import (
     Buffer,
     Counters,
@@ -23,7 +23,8 @@ from rlx.testing.gpu_interpreter.threads import Block, Threads
 
 __all__ = ["Report", "run", "values_of"]
 
-_HANDLERS = (access, control, hopper, tensor_cores, values)  # imported for what they register
+# Imported for what they register.
+_HANDLERS = (access, control, hopper, tensor_cores, values, vectors)
 
 
 @dataclass(frozen=True)

@@ -54,10 +54,6 @@ def _wide(fn: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.n
 _ERF = np.vectorize(math.erf, otypes=[np.float64])
 
 
-def _nan_max(fn: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda a, b: fn(a, b)
-
-
 _ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "arith.addi": np.add,
     "arith.subi": np.subtract,
@@ -152,7 +148,7 @@ _INTRINSICS: dict[str, Callable[..., Any]] = {
 }
 
 
-def _elementwise(fn: Callable[..., Any], inputs: list[int], output: int) -> Step:
+def elementwise(fn: Callable[..., Any], inputs: list[int], output: int) -> Step:
     if len(inputs) == 1:
         (i,) = inputs
 
@@ -178,7 +174,7 @@ def _elementwise(fn: Callable[..., Any], inputs: list[int], output: int) -> Step
 
 
 def _register(name: str, fn: Callable[..., Any]) -> None:
-    HANDLERS[name] = lambda c, op: _elementwise(fn, c.inputs(op), c.slot(op.results[0]))
+    HANDLERS[name] = lambda c, op: elementwise(fn, c.inputs(op), c.slot(op.results[0]))
 
 
 for _name, _fn in _ELEMENTWISE.items():
@@ -190,7 +186,7 @@ def _intrinsic(c: Compiler, op: Any) -> Step:
     name = attribute(op, "intrin")
     if name not in _INTRINSICS:
         raise NotImplementedError(f"the interpreter does not know {name}")
-    return _elementwise(_INTRINSICS[name], c.inputs(op), c.slot(op.results[0]))
+    return elementwise(_INTRINSICS[name], c.inputs(op), c.slot(op.results[0]))
 
 
 def _scalar(attr: Any) -> Any:
@@ -255,17 +251,17 @@ def _poison(c: Compiler, op: Any) -> Step:
 def _cast(c: Compiler, op: Any) -> Step:
     dtype = dtype_of(op.results[0].type)
     if op.operation.name == "arith.trunci" and dtype == np.bool_:
-        return _elementwise(lambda x: (x & 1).astype(np.bool_), c.inputs(op), c.slot(op.results[0]))
+        return elementwise(lambda x: (x & 1).astype(np.bool_), c.inputs(op), c.slot(op.results[0]))
     sign = -1 if op.operation.name == "arith.extsi" else 1
     if dtype_of(op.operands[0].type) == np.bool_ and sign < 0:
-        return _elementwise(lambda x: -x.astype(dtype), c.inputs(op), c.slot(op.results[0]))
-    return _elementwise(lambda x: x.astype(dtype), c.inputs(op), c.slot(op.results[0]))
+        return elementwise(lambda x: -x.astype(dtype), c.inputs(op), c.slot(op.results[0]))
+    return elementwise(lambda x: x.astype(dtype), c.inputs(op), c.slot(op.results[0]))
 
 
 @handles("arith.extui", "arith.uitofp", "arith.index_castui", "llvm.zext")
 def _zero_extend(c: Compiler, op: Any) -> Step:
     dtype = dtype_of(op.results[0].type)
-    return _elementwise(lambda x: _unsigned(x).astype(dtype), c.inputs(op), c.slot(op.results[0]))
+    return elementwise(lambda x: _unsigned(x).astype(dtype), c.inputs(op), c.slot(op.results[0]))
 
 
 @handles("arith.bitcast", "vector.bitcast", "llvm.bitcast")
@@ -277,12 +273,12 @@ def _bitcast(c: Compiler, op: Any) -> Step:
     def cast(x: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(x).reshape(len(x), -1).view(dtype).reshape(len(x), *shape)
 
-    return _elementwise(cast, c.inputs(op), c.slot(op.results[0]))
+    return elementwise(cast, c.inputs(op), c.slot(op.results[0]))
 
 
 @handles("builtin.unrealized_conversion_cast", "memref.assume_alignment", "gpu.subgroup_id_cast")
 def _same(c: Compiler, op: Any) -> Step:
-    return _elementwise(lambda x: x, c.inputs(op)[:1], c.slot(op.results[0]))
+    return elementwise(lambda x: x, c.inputs(op)[:1], c.slot(op.results[0]))
 
 
 _INTEGER_ORDER = (
@@ -304,7 +300,7 @@ def _cmpi(c: Compiler, op: Any) -> Step:
     predicate = attribute(op, "predicate")
     compare = _INTEGER_ORDER[predicate]
     fn = compare if predicate < 6 else lambda a, b: compare(_unsigned(a), _unsigned(b))
-    return _elementwise(fn, c.inputs(op), c.slot(op.results[0]))
+    return elementwise(fn, c.inputs(op), c.slot(op.results[0]))
 
 
 def _ordered(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -329,7 +325,7 @@ _FLOAT_ORDER = (
 @handles("arith.cmpf")
 def _cmpf(c: Compiler, op: Any) -> Step:
     fn = _FLOAT_ORDER[attribute(op, "predicate")]
-    return _elementwise(fn, c.inputs(op), c.slot(op.results[0]))
+    return elementwise(fn, c.inputs(op), c.slot(op.results[0]))
 
 
 def choose(condition: np.ndarray, a: Any, b: Any) -> Any:
@@ -343,174 +339,4 @@ def choose(condition: np.ndarray, a: Any, b: Any) -> Any:
 
 @handles("arith.select")
 def _select(c: Compiler, op: Any) -> Step:
-    return _elementwise(choose, c.inputs(op), c.slot(op.results[0]))
-
-
-# -- vectors ---------------------------------------------------------------------------------------
-
-
-@handles("vector.broadcast", "vector.splat")
-def _broadcast(c: Compiler, op: Any) -> Step:
-    shape = tuple(op.results[0].type.shape)
-
-    def run(x: np.ndarray) -> np.ndarray:
-        x = x.reshape(len(x), *[1] * (len(shape) - x.ndim + 1), *x.shape[1:])
-        return np.broadcast_to(x, (len(x), *shape))
-
-    return _elementwise(run, c.inputs(op), c.slot(op.results[0]))
-
-
-def _positions(c: Compiler, op: Any, first: int) -> tuple[list[int], list[int]]:
-    dynamic = [c.slot(v) for v in list(op.operands)[first:]]
-    return list(attribute(op, "static_position")), dynamic
-
-
-@handles("vector.extract")
-def _extract(c: Compiler, op: Any) -> Step:
-    position, dynamic = _positions(c, op, 1)
-    source, output = c.slot(op.operands[0]), c.slot(op.results[0])
-    if not dynamic:
-        at = (slice(None), *position)
-        return _elementwise(lambda x: x[at], [source], output)
-
-    def run(threads: Threads) -> None:
-        rest = iter(dynamic)
-        value = threads.spread(threads.env[source])
-        rows = np.arange(threads.count)
-        index = [
-            p if p >= 0 else np.where(threads.mask, threads.spread(threads.env[next(rest)]), 0)
-            for p in position
-        ]
-        threads.env[output] = value[(rows, *index)]
-
-    return run
-
-
-@handles("vector.insert")
-def _insert(c: Compiler, op: Any) -> Step:
-    position, dynamic = _positions(c, op, 2)
-    value, into, output = c.slot(op.operands[0]), c.slot(op.operands[1]), c.slot(op.results[0])
-
-    def run(threads: Threads) -> None:
-        env = threads.env
-        target = env[into]
-        if len(env[value]) > len(target) or dynamic:
-            target = threads.spread(target)
-        target = target.copy()
-        if dynamic:
-            rest = iter(dynamic)
-            index = [
-                p if p >= 0 else np.where(threads.mask, threads.spread(env[next(rest)]), 0)
-                for p in position
-            ]
-            target[(np.arange(threads.count), *index)] = env[value]
-        else:
-            target[(slice(None), *position)] = env[value]
-        env[output] = target
-
-    return run
-
-
-@handles("vector.from_elements")
-def _from_elements(c: Compiler, op: Any) -> Step:
-    shape = tuple(op.results[0].type.shape)
-
-    def run(*items: np.ndarray) -> np.ndarray:
-        stacked = np.stack(np.broadcast_arrays(*items), 1)
-        return stacked.reshape(len(stacked), *shape)
-
-    return _elementwise(run, c.inputs(op), c.slot(op.results[0]))
-
-
-@handles("vector.extract_strided_slice")
-def _slice(c: Compiler, op: Any) -> Step:
-    offsets, sizes = attribute(op, "offsets"), attribute(op, "sizes")
-    at = (slice(None), *(slice(o, o + s) for o, s in zip(offsets, sizes, strict=True)))
-    return _elementwise(lambda x: x[at], c.inputs(op), c.slot(op.results[0]))
-
-
-@handles("vector.insert_strided_slice")
-def _insert_slice(c: Compiler, op: Any) -> Step:
-    offsets, sizes = attribute(op, "offsets"), op.operands[0].type.shape
-    lead = [slice(o, o + 1) for o in offsets[: len(offsets) - len(sizes)]]
-    tail = offsets[len(offsets) - len(sizes) :]
-    at = (slice(None), *lead, *(slice(o, o + s) for o, s in zip(tail, sizes, strict=True)))
-
-    def run(value: np.ndarray, into: np.ndarray) -> np.ndarray:
-        count = max(len(value), len(into))
-        target = np.broadcast_to(into, (count, *into.shape[1:])).copy()
-        target[at] = value.reshape(len(value), *[1] * len(lead), *value.shape[1:])
-        return target
-
-    return _elementwise(run, c.inputs(op), c.slot(op.results[0]))
-
-
-@handles("vector.shape_cast")
-def _shape_cast(c: Compiler, op: Any) -> Step:
-    shape = tuple(op.results[0].type.shape)
-    return _elementwise(lambda x: x.reshape(len(x), *shape), c.inputs(op), c.slot(op.results[0]))
-
-
-@handles("vector.shuffle")
-def _shuffle(c: Compiler, op: Any) -> Step:
-    lanes = attribute(op, "mask")
-
-    def run(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        count = max(len(a), len(b))
-        both = [np.broadcast_to(x, (count, *x.shape[1:])) for x in (a, b)]
-        return np.concatenate(both, 1)[:, lanes]
-
-    return _elementwise(run, c.inputs(op), c.slot(op.results[0]))
-
-
-@handles("vector.step")
-def _step(c: Compiler, op: Any) -> Step:
-    value, output = np.arange(op.results[0].type.shape[0])[None], c.slot(op.results[0])
-    return lambda threads: threads.env.__setitem__(output, value)
-
-
-_REDUCTIONS = {
-    "add": np.add,
-    "mul": np.multiply,
-    "maximumf": np.maximum,
-    "minimumf": np.minimum,
-    "maxnumf": np.fmax,
-    "minnumf": np.fmin,
-    "maxsi": np.maximum,
-    "minsi": np.minimum,
-    "and": np.bitwise_and,
-    "or": np.bitwise_or,
-}
-
-
-@handles("vector.reduction")
-def _reduction(c: Compiler, op: Any) -> Step:
-    kind = str(op.attributes["kind"]).split("<")[-1].rstrip(">")
-    fn = _REDUCTIONS[kind]
-
-    def run(x: np.ndarray, *start: np.ndarray) -> np.ndarray:
-        total = x[:, 0]
-        for lane in range(1, x.shape[1]):
-            total = fn(total, x[:, lane])
-        return fn(total, start[0]) if start else total
-
-    return _elementwise(run, c.inputs(op), c.slot(op.results[0]))
-
-
-@handles("llvm.extractvalue")
-def _extract_value(c: Compiler, op: Any) -> Step:
-    (position,) = attribute(op, "position")
-    return _elementwise(lambda x: x[position], c.inputs(op), c.slot(op.results[0]))
-
-
-@handles("vector.to_elements")
-def _to_elements(c: Compiler, op: Any) -> Step:
-    source, outputs = c.slot(op.operands[0]), c.outputs(op)
-
-    def run(threads: Threads) -> None:
-        value = threads.env[source]
-        flat = value.reshape(len(value), -1)
-        for lane, output in enumerate(outputs):
-            threads.env[output] = flat[:, lane]
-
-    return run
+    return elementwise(choose, c.inputs(op), c.slot(op.results[0]))
