@@ -8,7 +8,7 @@ import pytest
 
 from rlx.dialects.attention import AttentionOp
 from rlx.host import ir
-from rlx.schedules.cuda import attention, code, matmul
+from rlx.schedules.cuda import attention, code, matmul, tiles
 from rlx.schedules.cuda.kernels import Kernels
 from rlx.schedules.cuda.output import Output
 from rlx.testing.gpu_interpreter import KernelError, run
@@ -301,7 +301,7 @@ def test_no_swizzle_shows_as_bank_conflicts(monkeypatch):
     def plain(self, row, chunk, more=0):
         return code.multiply(code.add(chunk, more), code.CHUNK)
 
-    monkeypatch.setattr(code.Tile, "column", plain)
+    monkeypatch.setattr(tiles.Tile, "column", plain)
     error, report = attend()
     assert error < 2e-2
     assert report.conflicts("ldmatrix") > 2

@@ -3,10 +3,11 @@
 import math
 
 from rlx.host import arith, ir, memref, vector
-from rlx.schedules.cuda import code
+from rlx.schedules.cuda import code, tiles
 from rlx.schedules.cuda.attention_tiles import State, Tiles
-from rlx.schedules.cuda.code import Index, Memory
+from rlx.schedules.cuda.code import Index
 from rlx.schedules.cuda.softmax import Problem
+from rlx.schedules.cuda.tiles import Memory
 
 __all__ = ["MERGE_THREADS", "Attention", "merge"]
 
@@ -66,7 +67,7 @@ class Attention(Tiles):
             self.start(first, end)
             state = self.loop(first, end, mode)
             self.be(code.opaque(thread))
-            code.wait(0)
+            tiles.wait(0)
             trouble = self.share(self.trouble(state), 0)
 
             def first_time() -> list[ir.Value]:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlx.host import arith, ir, memref, vector
-from rlx.schedules.cuda import code
-from rlx.schedules.cuda.code import Index, Lane, Tile
+from rlx.schedules.cuda import code, tiles
+from rlx.schedules.cuda.code import Index
 from rlx.schedules.cuda.softmax import Problem, Row, Softmax
+from rlx.schedules.cuda.tiles import Lane, Tile
 from rlx.schedules.cuda.turned import turn_rows
 
 __all__ = ["Parameters", "State", "Tiles", "columns_of", "parts_of"]
@@ -166,7 +167,7 @@ class Tiles(Softmax):
     ) -> None:
         rows = tile.memory.type.shape[0]
         fast = code.aligned(source) if dims % code.CHUNK == 0 else None
-        code.copy_tile(self.thread, self.p.threads, fast, source, place, limit, tile, 0, rows)
+        tiles.copy_tile(self.thread, self.p.threads, fast, source, place, limit, tile, 0, rows)
 
     def load_queries(self) -> None:
         dims = self.problem.dims
@@ -213,10 +214,10 @@ class Tiles(Softmax):
         """Starts to copy what comes first."""
         self.load_queries()
         code.if_(code.less(first, end), lambda: self.load_keys(first))
-        code.commit()
+        tiles.commit()
         if self.problem.turn is None:
             return
-        code.wait(0)
+        tiles.wait(0)
         code.barrier()
 
         def place(row: Index, chunk: Index) -> tuple[Index, Index]:
@@ -246,16 +247,16 @@ class Tiles(Softmax):
 
         def step(number: ir.Value, *values: ir.Value) -> list[ir.Value]:
             state = self.unpack(list(values))
-            code.wait(0)
+            tiles.wait(0)
             code.barrier()  # the keys are there, and nobody reads the last values any more
             self.load_values(number)
-            code.commit()
+            tiles.commit()
             weights, state = self.weigh(self.hide(self.by_row(self.scores()), number), state)
-            code.wait(0)
+            tiles.wait(0)
             code.barrier()  # the values are there, and nobody reads the keys any more
             coming = code.add(number, 1)
             code.if_(code.less(coming, end), lambda: self.load_keys(coming))
-            code.commit()
+            tiles.commit()
 
             def replace() -> None:
                 self.replace_values(mode)

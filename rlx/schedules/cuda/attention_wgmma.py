@@ -18,39 +18,27 @@ from rlx.dialects.types import is_static
 from rlx.host import arith, ir, memref, vector
 from rlx.schedules.cuda import attention, code, hopper
 from rlx.schedules.cuda.arch import Arch
-from rlx.schedules.cuda.code import Index, Lane, Tile
-from rlx.schedules.cuda.hopper import BOX, GROUP
+from rlx.schedules.cuda.code import Index
+from rlx.schedules.cuda.hopper import BOX, GROUP, Roles
 from rlx.schedules.cuda.kernels import Kernels
 from rlx.schedules.cuda.softmax import Problem, Row, Softmax
+from rlx.schedules.cuda.tiles import Lane, Tile
 from rlx.schedules.cuda.turned import turn_rows
 
 __all__ = ["Parameters", "build", "emit_kernel", "parameters", "prepare", "refusal"]
 
 
 @dataclass(frozen=True)
-class Parameters:
+class Parameters(Roles):
     """Sizes of tiles.
 
     Attributes:
         keys: of a tile; a multiple of 64.
         stages: tiles that shared memory holds.
-        groups: warp groups that compute.
-        few, many: registers of threads that copy, and of those that compute.
     """
 
     keys: int
     stages: int = 2
-    groups: int = 2
-    few: int = 24
-    many: int = 240
-
-    @property
-    def rows(self) -> int:
-        return 64 * self.groups
-
-    @property
-    def threads(self) -> int:
-        return GROUP * (self.groups + 1)
 
     def shared(self, dims: int) -> int:
         return (self.rows + 2 * self.stages * self.keys) * dims * 2

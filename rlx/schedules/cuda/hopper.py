@@ -6,12 +6,23 @@ are not touched while a product is under way: sums are tied from product to wait
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rlx.host import arith, gpu, ir, llvm, memref, nvgpu, nvvm, vector
 from rlx.schedules.cuda import code
 from rlx.schedules.cuda.code import Index
 
-__all__ = ["GROUP", "Barriers", "Shared", "group_of", "load_box", "map_type", "product", "settle"]
+__all__ = [
+    "GROUP",
+    "Barriers",
+    "Roles",
+    "Shared",
+    "group_of",
+    "load_box",
+    "map_type",
+    "product",
+    "settle",
+]
 
 GROUP = 128
 """Threads of a warp group."""
@@ -20,6 +31,37 @@ BOX = 64
 """Columns of 16 bits that are moved and swizzled together: 128 bytes."""
 
 _TICKS = 10_000_000
+_REGISTERS = 1 << 16  # of a processor, which runs one block
+
+
+@dataclass(frozen=True, kw_only=True)
+class Roles:
+    """Warp groups of a block: the first one copies, the others compute.
+
+    Attributes:
+        groups: that compute, 64 rows each.
+    """
+
+    groups: int = 2
+
+    @property
+    def rows(self) -> int:
+        return 64 * self.groups
+
+    @property
+    def threads(self) -> int:
+        return GROUP * (self.groups + 1)
+
+    @property
+    def few(self) -> int:
+        """Registers of threads that copy."""
+        return 24
+
+    @property
+    def many(self) -> int:
+        """Registers of threads that compute: what the others leave of those at the start."""
+        start = _REGISTERS // self.threads // 8 * 8
+        return (start * (self.groups + 1) - self.few) // self.groups // 8 * 8
 
 
 def group_of(thread: ir.Value) -> tuple[ir.Value, ir.Value]:

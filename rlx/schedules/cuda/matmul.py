@@ -10,7 +10,6 @@ element: right, but slow.
 """
 
 import functools
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rlx.dialects import emit
@@ -18,12 +17,13 @@ from rlx.dialects.base import RlxOp
 from rlx.dialects.matmul import MatmulOp
 from rlx.dialects.types import is_static
 from rlx.host import ir, tensor, vector
-from rlx.schedules.cuda import code
+from rlx.schedules.cuda import code, tiles
 from rlx.schedules.cuda.arch import Arch
-from rlx.schedules.cuda.code import Index, Lane, Memory, Tile
+from rlx.schedules.cuda.code import Index
 from rlx.schedules.cuda.kernels import Kernels
-from rlx.schedules.cuda.output import Found, Output
+from rlx.schedules.cuda.output import Found, Launch, Output
 from rlx.schedules.cuda.output import build as output_of
+from rlx.schedules.cuda.tiles import Lane, Memory, Tile
 
 __all__ = ["Parameters", "build", "emit_kernel", "parameters", "place", "prepare", "refusal"]
 
@@ -120,27 +120,20 @@ def build(op: MatmulOp, kernels: Kernels, arch: Arch) -> ir.Value | None:
 
     Returns None where it has put what the only reader of the result computes in its place.
     """
-    input, weight = op.input, op.weight
-    rows = input.type.shape[0]
+    rows = op.input.type.shape[0]
     p = parameters(rows if is_static(rows) else None)
 
-    def emit_product(output: Output, columns: Index, operands: Sequence[ir.Value]) -> ir.Value:
-        result = code.alloc([emit.dim(input, 0), columns], output.result)
-        launch = emit_kernel(kernels, output, op.transpose_weight, p)
-        launch(code.to_buffer(input), code.to_buffer(weight), *operands, result)
-        return code.to_tensor(result)
+    def kernel(output: Output, columns: Index) -> Launch:
+        return emit_kernel(kernels, output, op.transpose_weight, p)
 
     def fits(found: Found) -> bool:
         # Pieces are rows of the weight.
         return len(found.epilogue.offsets) == 1 or op.transpose_weight
 
-    columns = emit.dim(weight, 0 if op.transpose_weight else 1)
-    return output_of(op, emit_product, columns, fits)
+    return output_of(op, kernel, fits)
 
 
-def emit_kernel(
-    kernels: Kernels, output: Output, transposed: bool, p: Parameters
-) -> Callable[..., None]:
+def emit_kernel(kernels: Kernels, output: Output, transposed: bool, p: Parameters) -> Launch:
     """A function that emits the launch, given buffers.
 
     They are input [M, X], weight [N, X] or [X, N], what the output reads, and the result.
@@ -210,23 +203,23 @@ class _Matmul:
         slices = code.ceil_div(self.inner, p.inner)
         for stage in range(p.stages - 1):
             code.if_(code.less(stage, slices), functools.partial(self.fetch, stage, stage))
-            code.commit()
+            tiles.commit()
 
         def step(number: ir.Value, *sums: ir.Value) -> list[ir.Value]:
-            code.wait(p.stages - 2)
+            tiles.wait(p.stages - 2)
             code.barrier()  # the slice is there, and nobody reads the one before any more
             coming = code.add(number, p.stages - 1)
             code.if_(
                 code.less(coming, slices),
                 lambda: self.fetch(coming, code.remainder(coming, p.stages)),
             )
-            code.commit()
+            tiles.commit()
             return self.multiply(code.remainder(number, p.stages), list(sums))
 
         count = p.warp_rows // 16 * p.warp_columns // 8
         zero = code.zeros(code.pairs(2, code.f32()))
         sums = code.loop(0, slices, 1, step, [zero] * count)
-        code.wait(0)
+        tiles.wait(0)
         code.barrier()
         self.stage(sums, out)
         code.barrier()
@@ -257,7 +250,7 @@ class _Matmul:
                 return [code.add(here, offset)], at[1], code.less(here, limits[0])
 
             first = code.add(code.multiply(stage, tile.memory.type.shape[0] // p.stages), inside)
-            code.copy_tile(
+            tiles.copy_tile(
                 self.thread, p.threads, self.fast, source, place, limits[1], tile, first, rows
             )
 

@@ -4,20 +4,19 @@ A block of threads computes a tile of the result. Slices of the operands go thro
 with the inner axis outermost; each thread multiplies four rows with four columns of them.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rlx.dialects import emit
 from rlx.dialects.base import RlxOp
 from rlx.dialects.matmul import MatmulOp
 from rlx.dialects.types import is_static
 from rlx.host import arith, ir, memref, vector
 from rlx.schedules.cuda import code, matmul
 from rlx.schedules.cuda.arch import Arch
-from rlx.schedules.cuda.code import Index, Memory
+from rlx.schedules.cuda.code import Index
 from rlx.schedules.cuda.kernels import Kernels
-from rlx.schedules.cuda.output import Output
+from rlx.schedules.cuda.output import Launch, Output
 from rlx.schedules.cuda.output import build as output_of
+from rlx.schedules.cuda.tiles import Memory
 
 __all__ = ["Parameters", "build", "prepare", "refusal"]
 
@@ -78,29 +77,30 @@ def build(op: MatmulOp, kernels: Kernels, arch: Arch) -> ir.Value | None:
 
     Returns None where it has put what the only reader of the result computes in its place.
     """
-    input, weight, p = op.input, op.weight, _PARAMETERS
-    transposed = op.transpose_weight
 
-    def emit_product(output: Output, columns: Index, operands: Sequence[ir.Value]) -> ir.Value:
-        result = code.alloc([emit.dim(input, 0), columns], output.result)
-        name = f"rlx_matmul_fma_{'nk' if transposed else 'kn'}"
-        if output.epilogue is not None:
-            name += "_fused"
-        launch = kernels.define(
-            kernels.name(name, (transposed, output.key)),
-            [code.matrix(output.element)] * 2 + output.types(),
-            _Matmul(output, transposed, p).body,
-            block=[p.threads],
-        )
-        rows = code.ceil_div(code.dim(result, 0), p.tile)
-        across = code.ceil_div(code.dim(result, 1), p.tile)
-        buffers = [code.to_buffer(x) for x in (input, weight)]
-        grid = code.multiply(rows, across)
-        launch(*buffers, *operands, result, grid=[grid], shared=p.shared)
-        return code.to_tensor(result)
+    def kernel(output: Output, columns: Index) -> Launch:
+        return emit_kernel(kernels, output, op.transpose_weight, _PARAMETERS)
 
-    columns = emit.dim(weight, 0 if transposed else 1)
-    return output_of(op, emit_product, columns, lambda found: len(found.epilogue.offsets) == 1)
+    return output_of(op, kernel, lambda found: len(found.epilogue.offsets) == 1)
+
+
+def emit_kernel(kernels: Kernels, output: Output, transposed: bool, p: Parameters) -> Launch:
+    """A function that emits the launch, given buffers: see the kernel with tensor cores."""
+    name = f"rlx_matmul_fma_{'nk' if transposed else 'kn'}"
+    if output.epilogue is not None:
+        name += "_fused"
+    launch = kernels.define(
+        kernels.name(name, (transposed, output.key)),
+        [code.matrix(output.element)] * 2 + output.types(),
+        _Matmul(output, transposed, p).body,
+        block=[p.threads],
+    )
+
+    def emit_launch(*buffers: ir.Value) -> None:
+        rows, columns = (code.ceil_div(code.dim(buffers[-1], axis), p.tile) for axis in (0, 1))
+        launch(*buffers, grid=[code.multiply(rows, columns)], shared=p.shared)
+
+    return emit_launch
 
 
 class _Matmul:

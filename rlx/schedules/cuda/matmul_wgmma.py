@@ -6,51 +6,38 @@ rows are written 16 bytes at a time.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rlx.dialects import emit
 from rlx.dialects.base import RlxOp
 from rlx.dialects.matmul import MatmulOp
 from rlx.dialects.types import is_static
 from rlx.host import arith, ir, vector
 from rlx.schedules.cuda import code, hopper, matmul
 from rlx.schedules.cuda.arch import Arch
-from rlx.schedules.cuda.code import Index, Lane, Tile
-from rlx.schedules.cuda.hopper import BOX, GROUP
+from rlx.schedules.cuda.code import Index
+from rlx.schedules.cuda.hopper import BOX, GROUP, Roles
 from rlx.schedules.cuda.kernels import Kernels
-from rlx.schedules.cuda.output import Output
+from rlx.schedules.cuda.output import Launch, Output
 from rlx.schedules.cuda.output import build as output_of
+from rlx.schedules.cuda.tiles import Lane, Tile
 
 __all__ = ["Parameters", "build", "emit_kernel", "parameters", "prepare", "refusal"]
 
 
 @dataclass(frozen=True)
-class Parameters:
+class Parameters(Roles):
     """Sizes of tiles.
 
     Attributes:
         columns: of the tile of a block, a multiple of 64 up to 256.
         stages: slices that shared memory holds.
-        groups: warp groups that compute 64 rows each.
-        few, many: registers of threads that copy, and of those that compute.
         group: tiles below each other that follow in a row.
     """
 
     columns: int = 256
     stages: int = 4
-    groups: int = 2
-    few: int = 24
-    many: int = 240
     group: int = 8
-
-    @property
-    def rows(self) -> int:
-        return 64 * self.groups
-
-    @property
-    def threads(self) -> int:
-        return GROUP * (self.groups + 1)
 
     @property
     def left_bytes(self) -> int:
@@ -100,23 +87,16 @@ def build(op: MatmulOp, kernels: Kernels, arch: Arch) -> ir.Value | None:
 
     Returns None where it has put what the only reader of the result computes in its place.
     """
-    input, weight = op.input, op.weight
 
-    def emit_product(output: Output, columns: Index, operands: Sequence[ir.Value]) -> ir.Value:
+    def kernel(output: Output, columns: Index) -> Launch:
         assert isinstance(columns, int)  # else it was refused
-        result = code.alloc([emit.dim(input, 0), columns], output.result)
         p = parameters(columns * len(output.offsets))
-        launch = emit_kernel(kernels, output, op.transpose_weight, p)
-        launch(code.to_buffer(input), code.to_buffer(weight), *operands, result)
-        return code.to_tensor(result)
+        return emit_kernel(kernels, output, op.transpose_weight, p)
 
-    columns = weight.type.shape[0 if op.transpose_weight else 1]
-    return output_of(op, emit_product, columns, lambda found: True)
+    return output_of(op, kernel, lambda found: True)
 
 
-def emit_kernel(
-    kernels: Kernels, output: Output, transposed: bool, p: Parameters
-) -> Callable[..., None]:
+def emit_kernel(kernels: Kernels, output: Output, transposed: bool, p: Parameters) -> Launch:
     """A function that emits the launch, given buffers: see the portable kernel."""
     kernel = _Matmul(output, transposed, p)
     element = output.element

@@ -17,9 +17,10 @@ from rlx.host import arith, gpu, ir, memref, vector
 from rlx.host import math as mlir_math
 from rlx.schedules.cuda import code
 from rlx.schedules.cuda.arch import Arch
-from rlx.schedules.cuda.code import Index, Memory
+from rlx.schedules.cuda.code import Index
 from rlx.schedules.cuda.kernels import Kernels
 from rlx.schedules.cuda.loops import width
+from rlx.schedules.cuda.tiles import Memory
 
 __all__ = ["build", "prepare", "refusal"]
 

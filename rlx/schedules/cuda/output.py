@@ -7,13 +7,14 @@ gated unit does: then the columns of the tile are as many columns of each piece.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from rlx.dialects import emit
 from rlx.dialects.matmul import MatmulOp
 from rlx.host import arith, ir, memref, vector
 from rlx.schedules.cpu.epilogue import Epilogue, Found, find
 from rlx.schedules.cuda import code
 from rlx.schedules.cuda.code import Index
 
-__all__ = ["Found", "Output", "build"]
+__all__ = ["Found", "Launch", "Output", "build"]
 
 _MOST_PIECES = 2
 
@@ -158,22 +159,32 @@ class Output:
         return code.narrow(self.epilogue.apply(values), self.result)
 
 
-Emit = Callable[[Output, int | Index, Sequence[ir.Value]], ir.Value]
-"""Emits the launch for an output, its columns, and what its epilogue reads."""
+Launch = Callable[..., None]
+"""Emits the launch, given buffers: of both operands, what the epilogue reads, and the result."""
 
 
 def build(
-    op: MatmulOp, emit_product: Emit, columns: Index, fits: Callable[[Found], bool]
+    op: MatmulOp, kernel: Callable[[Output, Index], Launch], fits: Callable[[Found], bool]
 ) -> ir.Value | None:
-    """The product, or None where what its only reader computes has been put in its place.
+    """Emits buffers and the launch for a product of two matrices; returns the result.
+
+    Returns None where it has put what the only reader of the result computes in its place.
 
     Args:
         op: the product.
-        emit_product: emits buffers and the launch.
-        columns: of the product.
+        kernel: defines the kernel for an output with a number of columns.
         fits: whether the kernel can do with an epilogue.
     """
-    element = op.input.type.element_type
+    input, weight = op.input, op.weight
+    element = input.type.element_type
+
+    def emit_product(output: Output, columns: Index, operands: Sequence[ir.Value]) -> ir.Value:
+        result = code.alloc([emit.dim(input, 0), columns], output.result)
+        launch = kernel(output, columns)
+        launch(code.to_buffer(input), code.to_buffer(weight), *operands, result)
+        return code.to_tensor(result)
+
+    columns = emit.dim(weight, 0 if op.transpose_weight else 1)
     found = find(op.results[0])
     if found is None or len(found.epilogue.offsets) > _MOST_PIECES or not fits(found):
         return emit_product(Output(element), columns, [])

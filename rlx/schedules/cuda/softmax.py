@@ -1,5 +1,6 @@
 """What all kernels of `rlx.attention` have in common: scores, what hides them, and the softmax."""
 
+import abc
 import functools
 import math
 from collections.abc import Callable
@@ -8,7 +9,8 @@ from dataclasses import dataclass
 from rlx.dialects.attention import AttentionOp
 from rlx.host import arith, ir
 from rlx.schedules.cuda import code
-from rlx.schedules.cuda.code import Index, Lane
+from rlx.schedules.cuda.code import Index
+from rlx.schedules.cuda.tiles import Lane
 
 __all__ = ["Problem", "Row", "Softmax"]
 
@@ -74,7 +76,7 @@ class Problem:
         return self.groups * self.repeat
 
 
-class Softmax:
+class Softmax(abc.ABC):
     """An online softmax over tiles of keys; a lane has two neighbouring scores of each eight.
 
     Attributes:
@@ -110,9 +112,9 @@ class Softmax:
         """What a step of a score, or of a product, is as an exponent of two."""
         return self.problem.scale * LOG2E if self.raw else LOG2E
 
+    @abc.abstractmethod
     def query_of(self, row: "Row") -> tuple[Index, Index]:
         """Query and head that a row stands for."""
-        raise NotImplementedError
 
     def reach(self, lengths: ir.Value | None) -> None:
         """How many keys there are, and where the first query stands."""
