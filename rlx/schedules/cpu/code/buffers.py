@@ -1,0 +1,78 @@
+"""Buffers of any sizes and strides, and how tensors become and leave them."""
+
+from collections.abc import Sequence
+
+from rlx.dialects.types import DYNAMIC
+from rlx.host import bufferization, ir, memref
+from rlx.schedules.cpu.code.indices import Index, index
+
+__all__ = [
+    "alloc",
+    "alloca",
+    "dim",
+    "f32",
+    "matrix",
+    "part",
+    "to_buffer",
+    "to_tensor",
+]
+
+
+def f32() -> ir.Type:
+    return ir.F32Type.get()
+
+
+def matrix(element: ir.Type, rank: int = 2) -> ir.MemRefType:
+    """A buffer of any sizes and strides, whose last axis is contiguous."""
+    strides = ", ".join(["?"] * (rank - 1) + ["1"])
+    layout = ir.Attribute.parse(f"strided<[{strides}], offset: ?>")
+    return ir.MemRefType.get([DYNAMIC] * rank, element, layout)
+
+
+def dim(buffer: ir.Value, axis: int) -> ir.Value:
+    return memref.DimOp(buffer, index(axis)).result
+
+
+def _buffer(shape: Sequence[Index], element: ir.Type) -> tuple[ir.MemRefType, list[ir.Value]]:
+    static = [size if isinstance(size, int) else DYNAMIC for size in shape]
+    return ir.MemRefType.get(static, element), [s for s in shape if not isinstance(s, int)]
+
+
+def alloc(shape: Sequence[Index], element: ir.Type) -> ir.Value:
+    """A buffer that bufferization's own passes free."""
+    type_, dynamic = _buffer(shape, element)
+    return memref.alloc(type_, dynamic, [], alignment=64)
+
+
+def alloca(shape: Sequence[int], element: ir.Type) -> ir.Value:
+    """A small buffer on the stack; not inside of loops."""
+    return memref.alloca(_buffer(shape, element)[0], [], [], alignment=64)
+
+
+def part(buffer: ir.Value, start: Sequence[Index], shape: Sequence[Index]) -> ir.Value:
+    """Some rows and columns of a :func:`matrix`, or the like of another rank."""
+    offsets, sizes = [index(i) for i in start], [index(i) for i in shape]
+    dynamic, rank = ir.DenseI64ArrayAttr.get([DYNAMIC] * len(sizes)), buffer.type.rank
+    return memref.SubViewOp(
+        matrix(buffer.type.element_type, rank),
+        buffer,
+        offsets,
+        sizes,
+        [],
+        dynamic,
+        dynamic,
+        ir.DenseI64ArrayAttr.get([1] * rank),
+    ).result
+
+
+def to_buffer(value: ir.Value) -> ir.Value:
+    """A tensor as a buffer that is only read."""
+    type_ = matrix(value.type.element_type, value.type.rank)
+    shaped = ir.MemRefType.get(value.type.shape, type_.element_type, type_.layout)
+    return bufferization.ToBufferOp(shaped, value, read_only=True).result
+
+
+def to_tensor(buffer: ir.Value) -> ir.Value:
+    """A buffer that nothing else uses as a tensor."""
+    type_ = ir.RankedTensorType.get(buffer.type.shape, buffer.type.element_type)
+    return bufferization.ToTensorOp(type_, buffer, restrict=True, writable=True).result
