@@ -79,9 +79,9 @@ def test_packed_weight(isa, transposed, dtype):
         assert_close(function(x), a @ (b.T if transposed else b))
 
 
-@pytest.mark.parametrize("rows", [18, 23, 133])
+@pytest.mark.parametrize("rows", [18, 23, 64, 130, 133, 250])
 def test_known_rows(rows):
-    """Only the tiles that these rows need."""
+    """Only the tiles that these rows need; blocks of them are full, or nearly."""
     columns = 80
     x, w = random((rows, 1200)), random((columns, 1200), seed=1)
     text = f"""

@@ -27,8 +27,8 @@ class Parameters:
     """Sizes of blocks.
 
     Attributes:
-        rows: heights of tiles, largest first, multiples of the lowest. All tiles are as high as
-            possible but for the last one, which is the lowest that holds the rows that are left.
+        rows: heights of tiles, largest first. All tiles are as high as possible but for the last
+            one, which is the lowest that holds the rows that are left.
         panels: widths of tiles in panels, likewise.
         unroll: steps of the inner dimension per iteration.
         block_rows, block_panels, inner: a block of the result is at most block_rows x block_panels
@@ -239,10 +239,10 @@ def _pack_rows_kernel(kernels: Kernels, element: ir.Type, isa: Isa, p: Parameter
 
             code.loop(0, arith.ceildivui(inner, depth), 1, part)
 
-        code.loop(0, code.round_up(height, p.rows[-1]), 1, one)
+        code.loop(0, code.round_up(height, p.rows[0]), 1, one)
 
     return kernels.define(
-        f"rlx_matmul_{element}_{isa.name}_pack_rows_{p.rows[-1]}_{p.block_rows}_{p.inner}",
+        f"rlx_matmul_{element}_{isa.name}_pack_rows_{p.rows[0]}_{p.block_rows}_{p.inner}",
         [code.matrix(element), _rows_type(p), index, index, index],
         body,
     )
