@@ -24,7 +24,7 @@ from rlx.schedules.cpu.amx_nest import (
     sums_type,
     tiles_type,
 )
-from rlx.schedules.cpu.bf16_pack import panels_type
+from rlx.schedules.cpu.bf16_product import product_by_blocks
 from rlx.schedules.cpu.code import Index, Kernel, Kernels
 from rlx.schedules.cpu.epilogue import Epilogue
 
@@ -34,27 +34,9 @@ _P = Parameters()
 
 
 def product(kernels: Kernels, epilogue: Epilogue) -> Kernel:
-    """The product with all rows of the input, for some columns of the result.
-
-    Takes the input, panels, the epilogue's buffers, the first column of the result and how many,
-    and for every piece the first panel.
-    """
-    index = ir.IndexType.get()
-    pieces = len(epilogue.offsets)
-    types = [matrix_type(), panels_type(), *epilogue.types(), *[index] * (2 + pieces)]
-    blocks = kernels.parallel(
-        epilogue.name(kernels, "rlx_matmul_amx_blocks"), types, partial(_blocks, kernels, epilogue)
-    )
-
-    def body(a: ir.Value, panels: ir.Value, *others: ir.Value) -> None:
-        rows, inner, columns = code.dim(a, 0), code.dim(a, 1), others[-1 - pieces]
-        count = code.multiply(code.ceil_div(rows, _P.rows), code.ceil_div(columns, _P.columns))
-        # About a multiplication and an addition for each of 500 elements in a nanosecond.
-        work = code.multiply(code.multiply(rows, inner), code.multiply(columns, pieces))
-        nanoseconds = arith.divui(work, code.index(500))
-        blocks(kernels.parts(count, nanoseconds), count, a, panels, *others)
-
-    return kernels.define(epilogue.name(kernels, "rlx_matmul_amx"), types, body)
+    """As :func:`product_by_blocks` says."""
+    run = partial(_blocks, kernels, epilogue)
+    return product_by_blocks(kernels, "rlx_matmul_amx", epilogue, _P.rows, _P.columns, 500, run)
 
 
 def _blocks(

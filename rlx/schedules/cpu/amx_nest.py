@@ -22,13 +22,11 @@ class Parameters:
     Attributes:
         rows, columns, inner: a block of the result is rows x columns, and is computed from
             ``inner`` steps of the inner dimension at a time; multiples of 32, 32 and 64.
-        packed: about how many elements of the weight are packed at a time.
     """
 
     rows: int = 256
     columns: int = 256
     inner: int = 256
-    packed: int = 1 << 22
 
 
 def matrix_type() -> ir.MemRefType:

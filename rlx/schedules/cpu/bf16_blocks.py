@@ -10,6 +10,7 @@ from rlx.host import arith, ir, memref, vector
 from rlx.schedules.cpu import bf16, code
 from rlx.schedules.cpu.bf16 import LANES, PAIRS
 from rlx.schedules.cpu.bf16_pack import panels_type
+from rlx.schedules.cpu.bf16_product import product_by_blocks
 from rlx.schedules.cpu.code import Index, Kernel, Kernels
 from rlx.schedules.cpu.epilogue import Epilogue, finish_kernel
 from rlx.schedules.cpu.isa import ISAS
@@ -31,34 +32,10 @@ def _sums_type() -> ir.MemRefType:
 
 
 def product(kernels: Kernels, epilogue: Epilogue) -> Kernel:
-    """The product with all rows of the input, for some columns of the result.
-
-    Takes the input, panels, the epilogue's buffers, the first column of the result and how many,
-    and for every piece the first panel.
-    """
-    index = ir.IndexType.get()
-    pieces = len(epilogue.offsets)
-    matrix = code.matrix(bf16.bf16())
-    types = [matrix, panels_type(), *epilogue.types(), *[index] * (2 + pieces)]
-    blocks = kernels.parallel(
-        epilogue.name(kernels, "rlx_matmul_avx512_bf16_blocks"),
-        types,
-        partial(_blocks, kernels, epilogue),
-    )
-
-    def body(a: ir.Value, panels: ir.Value, *others: ir.Value) -> None:
-        rows, inner, columns = code.dim(a, 0), code.dim(a, 1), others[-1 - pieces]
-        down, across = (
-            code.ceil_div(size, block)
-            for size, block in ((rows, _BLOCK_ROWS), (columns, _BLOCK_COLUMNS))
-        )
-        # About a multiplication and an addition for each of 100 elements in a nanosecond.
-        work = code.multiply(code.multiply(rows, inner), code.multiply(columns, pieces))
-        count = code.multiply(down, across)
-        parts = kernels.parts(count, arith.divui(work, code.index(100)))
-        blocks(parts, count, a, panels, *others)
-
-    return kernels.define(epilogue.name(kernels, "rlx_matmul_avx512_bf16"), types, body)
+    """As :func:`product_by_blocks` says."""
+    run = partial(_blocks, kernels, epilogue)
+    name, block = "rlx_matmul_avx512_bf16", (_BLOCK_ROWS, _BLOCK_COLUMNS)
+    return product_by_blocks(kernels, name, epilogue, *block, 100, run)
 
 
 def _blocks(

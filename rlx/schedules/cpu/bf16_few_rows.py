@@ -4,7 +4,6 @@ A weight in pairs is read some panels at a time; each vector of it is multiplied
 every row. For a weight that lies as it is there is the kernel for f32.
 """
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,19 +13,11 @@ from rlx.schedules.cpu import bf16, code, few_rows
 from rlx.schedules.cpu.bf16 import LANES, PAIRS
 from rlx.schedules.cpu.bf16_pack import panels_type
 from rlx.schedules.cpu.code import Index, Kernel, Kernels
-from rlx.schedules.cpu.dots import nanoseconds, prefetch
+from rlx.schedules.cpu.dots import Tile, nanoseconds, prefetch
 from rlx.schedules.cpu.isa import ISAS, Isa
 from rlx.schedules.cpu.layout import PANEL
 
 __all__ = ["kernel", "most", "panels_kernel"]
-
-
-@dataclass(frozen=True)
-class Tile:
-    """What is computed at a time: rows of the input, and panels or rows of the weight."""
-
-    rows: int
-    columns: int
 
 
 # Tiles of AMX are better from a few rows on.
@@ -77,15 +68,7 @@ def panels_kernel(kernels: Kernels, isa: Isa, count: int) -> Kernel:
             parts = kernels.parts(groups, nanoseconds(rows, columns, inner))
             runs[tile](parts, groups, _steps(a, tile.rows), panels, c)
 
-        def choose(tiles: tuple[Tile, ...]) -> None:
-            first, *others = tiles
-            if not others:
-                run(first)
-                return
-            fits = code.at_most(rows, first.rows)
-            code.if_(fits, lambda: run(first), lambda: choose(tuple(others)))
-
-        choose(tiles)
+        code.up_to(rows, [tile.rows for tile in tiles[:-1]], lambda n: run(tiles[n]))
 
     if is_static(count):
         name += f"_up_to_{tiles[0].rows}"

@@ -5,18 +5,17 @@ when it was loaded as it is, another one after packing in the call. Many rows ar
 `amx_matmul` or `bf16_blocks`, few rows by `bf16_few_rows`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from rlx.dialects import emit
 from rlx.dialects.matmul import MatmulOp
-from rlx.dialects.types import is_static
 from rlx.host import arith, ir, tensor
 from rlx.schedules.cpu import amx, amx_matmul, bf16, bf16_blocks, bf16_few_rows, code, matmul
 from rlx.schedules.cpu.bf16 import LANES
 from rlx.schedules.cpu.bf16_pack import pack_kernel, panels_type
 from rlx.schedules.cpu.code import Kernel, Kernels
-from rlx.schedules.cpu.epilogue import Epilogue, find, finish_all, rounding
+from rlx.schedules.cpu.epilogue import Epilogue, rounding
 from rlx.schedules.cpu.isa import ISAS, Isa
 from rlx.schedules.cpu.layout import PANEL, Layout, packed
 
@@ -52,12 +51,8 @@ def build(op: MatmulOp, kernels: Kernels, isa: Isa) -> ir.Value | None:
     """
     if isa.name == "amx":
         amx.permit(kernels)
-    found = find(op.results[0])
-    if found is None:
-        return _emit(op, kernels, isa, op.results[0].type.shape[1], rounding(bf16.bf16()), [])
-    with ir.InsertionPoint(found.consumer), found.consumer.location:
-        found.replace(_emit(op, kernels, isa, found.width, found.epilogue, found.matrices()))
-    return None
+    plain = rounding(bf16.bf16())
+    return matmul.with_epilogue(op, plain, partial(_emit, op, kernels, isa))
 
 
 def _emit(
@@ -92,60 +87,40 @@ def _as_pairs(panels: ir.Value) -> ir.Value:
 
 def _with_panels(kernels: Kernels, isa: Isa, rows: int, epilogue: Epilogue) -> Kernel:
     """input [M, K], weight in pairs, the epilogue's buffers; ``rows`` is M if that is known."""
-    few = partial(bf16_few_rows.panels_kernel, kernels, isa, rows)
+    name = epilogue.name(kernels, f"rlx_matmul_{isa.name}_panels")
+    types = [_matrix(), panels_type()]
+
+    def few() -> Kernel:
+        run = bf16_few_rows.panels_kernel(kernels, isa, rows)
+        return _finished(kernels, name, types, run, epilogue)
 
     def many() -> Kernel:
         product = _PRODUCTS[isa.name](kernels, epilogue)
         bases = [offset // PANEL for offset in epilogue.offsets]
         return lambda *buffers: product(*buffers, 0, code.dim(buffers[-1], 1), *bases)
 
-    name = epilogue.name(kernels, f"rlx_matmul_{isa.name}_panels")
-    types = [_matrix(), panels_type(), *epilogue.types()]
-    return _either(kernels, name, types, rows, bf16_few_rows.most(isa), few, many, epilogue)
+    most = bf16_few_rows.most(isa)
+    return matmul.by_rows(kernels, name, [*types, *epilogue.types()], rows, most, few, many)
 
 
-def _either(
-    kernels: Kernels,
-    name: str,
-    types: list[ir.Type],
-    rows: int,
-    most: int,
-    few: Callable[[], Kernel],
-    many: Callable[[], Kernel],
-    epilogue: Epilogue,
+def _finished(
+    kernels: Kernels, name: str, types: list[ir.Type], run: Kernel, epilogue: Epilogue
 ) -> Kernel:
-    """Up to ``most`` rows the kernel of ``few``, and then the epilogue; else that of ``many``."""
-
-    def finished() -> Kernel:
-        run, finish = few(), finish_all(kernels, epilogue, ISAS["avx512"])
-
-        def body(a: ir.Value, b: ir.Value, *buffers: ir.Value) -> None:
-            columns = code.add(code.dim(buffers[-1], 1), max(epilogue.offsets))
-            product = code.alloc([code.dim(a, 0), columns], code.f32())
-            run(a, b, product)
-            finish(product, *buffers)
-
-        return kernels.define(f"{name}_few", types, body)
-
-    if is_static(rows):
-        return finished() if rows <= most else many()
-    some, all_of = finished(), many()
-
-    def body(*buffers: ir.Value) -> None:
-        is_many = code.less(most, code.dim(buffers[0], 0))
-        code.if_(is_many, lambda: all_of(*buffers), lambda: some(*buffers))
-
-    return kernels.define(name, types, body)
+    return matmul.finished(kernels, name, types, run, epilogue, ISAS["avx512"])
 
 
 def _packing(kernels: Kernels, isa: Isa, transposed: bool, rows: int, epilogue: Epilogue) -> Kernel:
     """input [M, K], weight [N, K] or [K, N], the epilogue's buffers; ``rows`` is M if known."""
     orientation = "nk" if transposed else "kn"
     name = epilogue.name(kernels, f"rlx_matmul_{orientation}_{isa.name}")
-    few = partial(bf16_few_rows.kernel, kernels, transposed)
+    types = [_matrix(), _matrix()]
+
+    def few() -> Kernel:
+        run = bf16_few_rows.kernel(kernels, transposed)
+        return _finished(kernels, name, types, run, epilogue)
+
     many = partial(_packing_many, kernels, isa, transposed, f"{name}_many", epilogue)
-    types = [_matrix(), _matrix(), *epilogue.types()]
-    return _either(kernels, name, types, rows, _FEW, few, many, epilogue)
+    return matmul.by_rows(kernels, name, [*types, *epilogue.types()], rows, _FEW, few, many)
 
 
 def _packing_many(

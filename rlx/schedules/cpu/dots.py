@@ -12,7 +12,7 @@ from rlx.schedules.cpu import code
 from rlx.schedules.cpu.code import Index, Kernel, Kernels
 from rlx.schedules.cpu.isa import Isa
 
-__all__ = ["Tile", "by_height", "dots", "nanoseconds", "prefetch"]
+__all__ = ["Tile", "dots", "nanoseconds", "prefetch"]
 
 _LINE = 64  # bytes that come at once
 _UNROLL = 64  # elements of the inner dimension per iteration, for one row of the input
@@ -27,7 +27,7 @@ class Tile:
     columns: int
 
 
-def by_height(rows: ir.Value, heights: Sequence[int], run: Callable[[int], None]) -> None:
+def _by_height(rows: ir.Value, heights: Sequence[int], run: Callable[[int], None]) -> None:
     """``run`` for the one of ``heights``, smallest first, that suits so many rows.
 
     It needs the fewest passes, and is the smallest that needs as few.
@@ -41,16 +41,8 @@ def by_height(rows: ir.Value, heights: Sequence[int], run: Callable[[int], None]
     # From there on it is the largest: what is computed in vain is little.
     choices = [best(count) for count in range(1, 2 * largest + 2)]
     ends = [count for count in range(1, len(choices)) if choices[count] != choices[count - 1]]
-
-    def choose(ends: list[int]) -> None:
-        if not ends:
-            run(choices[-1])
-            return
-        end, *others = ends
-        fits = code.at_most(rows, end)
-        code.if_(fits, lambda: run(choices[end - 1]), lambda: choose(others))
-
-    choose(ends)
+    heights = [choices[end - 1] for end in [*ends, len(choices)]]
+    code.up_to(rows, ends, lambda n: run(heights[n]))
 
 
 def nanoseconds(rows: Index, columns: Index, inner: Index) -> Index:
@@ -93,7 +85,7 @@ def dots(
             runs[height](parts, strips, *buffers)
 
         some = code.less(0, rows)
-        code.if_(some, lambda: by_height(rows, [tile.rows for tile in tiles], run))
+        code.if_(some, lambda: _by_height(rows, [tile.rows for tile in tiles], run))
 
     return kernels.define(f"{name}_dots", types, emit)
 

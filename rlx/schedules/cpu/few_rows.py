@@ -126,15 +126,7 @@ def panels_kernel(kernels: Kernels, input: ir.Type, weight: ir.Type, isa: Isa) -
             parts = kernels.parts(groups, nanoseconds(rows, columns, inner))
             runs[tile.rows](parts, groups, _steps(a, tile.rows), panels, c)
 
-        def choose(tiles: tuple[Tile, ...]) -> None:
-            first, *others = tiles
-            if not others:
-                run(first)
-                return
-            fits = code.at_most(rows, first.rows)
-            code.if_(fits, lambda: run(first), lambda: choose(tuple(others)))
-
-        choose(tiles)
+        code.up_to(rows, [tile.rows for tile in tiles[:-1]], lambda n: run(tiles[n]))
 
     types = [code.matrix(input), panels_type(weight), code.matrix(f32)]
     return kernels.define(name, types, body)

@@ -8,7 +8,8 @@ All sizes are taken from the buffers at run time, so that one kernel serves ever
 with the same storage type and orientation of the weight.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from rlx.dialects import emit
 from rlx.dialects.base import RlxOp
@@ -24,7 +25,15 @@ from rlx.schedules.cpu.micro import panels_type
 from rlx.schedules.cpu.pack import pack_kernel
 from rlx.schedules.cpu.shapes import as_matrix, refused_sizes, with_shape_of
 
-__all__ = ["build", "layout", "prepare", "refusal"]
+__all__ = [
+    "build",
+    "by_rows",
+    "finished",
+    "layout",
+    "prepare",
+    "refusal",
+    "with_epilogue",
+]
 
 _AT_A_TIME = 1 << 23  # elements of a weight that a call packs at a time
 
@@ -54,12 +63,28 @@ def build(op: MatmulOp, kernels: Kernels, isa: Isa) -> ir.Value | None:
     Returns None where it has put what the only reader of the result computes in its place.
     """
     element = op.input.type.element_type
+    plain = None if isinstance(element, ir.F32Type) else rounding(element)
+    return with_epilogue(op, plain, partial(_emit, op, kernels, isa))
+
+
+def with_epilogue(
+    op: MatmulOp, plain: Epilogue | None, emit_product: Callable[..., ir.Value]
+) -> ir.Value | None:
+    """The product, together with what its only reader computes.
+
+    Args:
+        op: the product.
+        plain: the epilogue where nothing can be done together with the product.
+        emit_product: takes the columns of the result, the epilogue, and the tensors it reads.
+
+    Returns:
+        The result; None where it has put it in the place of what the reader computes.
+    """
     found = find(op.results[0])
     if found is None:
-        epilogue = None if isinstance(element, ir.F32Type) else rounding(element)
-        return _emit(op, kernels, isa, op.results[0].type.shape[1], epilogue, [])
+        return emit_product(op.results[0].type.shape[1], plain, [])
     with ir.InsertionPoint(found.consumer), found.consumer.location:
-        found.replace(_emit(op, kernels, isa, found.width, found.epilogue, found.matrices()))
+        found.replace(emit_product(found.width, found.epilogue, found.matrices()))
     return None
 
 
@@ -81,9 +106,8 @@ def _emit(
     if panels is None:
         run = _matmul(kernels, element, op.transpose_weight, input.type.shape[0], isa)
         if epilogue is not None:
-            types = [code.matrix(element)] * 2
-            name = f"{'nk' if op.transpose_weight else 'kn'}_{element}"
-            run = _finished(kernels, run, name, types, isa, epilogue)
+            name = f"rlx_matmul_{'nk' if op.transpose_weight else 'kn'}_{element}_{isa.name}"
+            run = finished(kernels, name, [code.matrix(element)] * 2, run, epilogue, isa)
         source = code.to_buffer(weight)
     else:
         shape = (input.type.shape[0], columns)
@@ -93,15 +117,43 @@ def _emit(
     return code.to_tensor(result)
 
 
-def _finished(
+def by_rows(
     kernels: Kernels,
-    run: Kernel,
     name: str,
     types: Sequence[ir.Type],
-    isa: Isa,
-    epilogue: Epilogue,
+    rows: int,
+    most: int,
+    few: Callable[[], Kernel],
+    many: Callable[[], Kernel],
 ) -> Kernel:
-    """``run``, which multiplies into an f32 matrix, and the epilogue of all of that."""
+    """Up to ``most`` rows what ``few`` makes, else what ``many`` makes.
+
+    Args:
+        kernels: where the kernel goes.
+        name, types: its name, and the types of its buffers, of which the first has the rows.
+        rows: how many there are, where that is known: then there is only one of the two.
+        most, few, many: as said.
+    """
+    if is_static(rows):
+        return few() if rows <= most else many()
+    kernel_of_many, kernel_of_few = many(), few()
+
+    def body(*buffers: ir.Value) -> None:
+        is_many = code.less(most, code.dim(buffers[0], 0))
+        code.if_(is_many, lambda: kernel_of_many(*buffers), lambda: kernel_of_few(*buffers))
+
+    return kernels.define(name, types, body)
+
+
+def finished(
+    kernels: Kernels,
+    name: str,
+    types: Sequence[ir.Type],
+    run: Kernel,
+    epilogue: Epilogue,
+    isa: Isa,
+) -> Kernel:
+    """``run``, which multiplies buffers of ``types`` into an f32 matrix, and then the epilogue."""
     finish = finish_all(kernels, epilogue, isa)
 
     def body(a: ir.Value, b: ir.Value, *buffers: ir.Value) -> None:
@@ -110,7 +162,7 @@ def _finished(
         run(a, b, product)
         finish(product, *buffers)
 
-    name = epilogue.name(kernels, f"rlx_matmul_{name}_{isa.name}_finished")
+    name = epilogue.name(kernels, f"{name}_finished")
     return kernels.define(name, [*types, *epilogue.types()], body)
 
 
@@ -125,7 +177,6 @@ def _with_panels(
 
     With an epilogue, its buffers take the place of the result.
     """
-    most = few_rows.most_panels(isa)
     types = [code.matrix(element), panels_type(element)]
 
     def many() -> Kernel:
@@ -135,21 +186,15 @@ def _with_panels(
         run = few_rows.panels_kernel(kernels, element, element, isa)
         if epilogue is None:
             return run
-        return _finished(kernels, run, f"few_{element}", types, isa, epilogue)
-
-    if is_static(shape[0]):
-        return few() if shape[0] <= most else many()
-    kernel_of_many, kernel_of_few = many(), few()
-
-    def body(*buffers: ir.Value) -> None:
-        is_many = code.less(most, code.dim(buffers[0], 0))
-        code.if_(is_many, lambda: kernel_of_many(*buffers), lambda: kernel_of_few(*buffers))
+        return finished(kernels, f"rlx_matmul_few_{element}_{isa.name}", types, run, epilogue, isa)
 
     tiles = gemm.parameters(isa, element, *shape).tiles
     name = f"rlx_matmul_panels_{element}_{isa.name}_{tiles}"
-    if epilogue is None:
-        return kernels.define(name, [*types, code.matrix(code.f32())], body)
-    return kernels.define(epilogue.name(kernels, name), [*types, *epilogue.types()], body)
+    outputs = [code.matrix(code.f32())] if epilogue is None else epilogue.types()
+    if epilogue is not None:
+        name = epilogue.name(kernels, name)
+    most = few_rows.most_panels(isa)
+    return by_rows(kernels, name, [*types, *outputs], shape[0], most, few, many)
 
 
 def _matmul(kernels: Kernels, element: ir.Type, transposed: bool, rows: int, isa: Isa) -> Kernel:
@@ -158,21 +203,9 @@ def _matmul(kernels: Kernels, element: ir.Type, transposed: bool, rows: int, isa
     types = [storage, storage, code.matrix(code.f32())]
     name = f"rlx_matmul_{'nk' if transposed else 'kn'}_{element}_{isa.name}"
 
-    def many() -> Kernel:
-        return _packing(kernels, name, types, transposed, isa)
-
-    def few() -> Kernel:
-        return few_rows.kernel(kernels, name, types, transposed, isa)
-
-    if is_static(rows):
-        return few() if rows <= few_rows.MOST else many()
-    kernel_of_many, kernel_of_few = many(), few()
-
-    def body(*buffers: ir.Value) -> None:
-        is_many = code.less(few_rows.MOST, code.dim(buffers[0], 0))
-        code.if_(is_many, lambda: kernel_of_many(*buffers), lambda: kernel_of_few(*buffers))
-
-    return kernels.define(name, types, body)
+    few = partial(few_rows.kernel, kernels, name, types, transposed, isa)
+    many = partial(_packing, kernels, name, types, transposed, isa)
+    return by_rows(kernels, name, types, rows, few_rows.MOST, few, many)
 
 
 def _packing(

@@ -29,6 +29,7 @@ from rlx.schedules.cpu.code.indices import (
     round_up,
     subtract,
     true,
+    up_to,
     vectors,
 )
 from rlx.schedules.cpu.code.kernels import LEAST_NANOSECONDS, Kernel, Kernels
@@ -96,5 +97,6 @@ __all__ = [
     "to_tensor",
     "transpose",
     "true",
+    "up_to",
     "vectors",
 ]

@@ -20,6 +20,7 @@ __all__ = [
     "round_up",
     "subtract",
     "true",
+    "up_to",
     "vectors",
 ]
 
@@ -106,6 +107,19 @@ def if_(
         with ir.InsertionPoint(op.else_block):
             scf.yield_(otherwise() or [])
     return list(op.results)
+
+
+def up_to(value: Index, limits: Sequence[int], body: Callable[[int], None]) -> None:
+    """``body`` with how many of the ``limits``, which ascend, ``value`` is above."""
+
+    def choose(number: int) -> None:
+        if number == len(limits):
+            body(number)
+            return
+        fits = at_most(value, limits[number])
+        if_(fits, lambda: body(number), lambda: choose(number + 1))
+
+    choose(0)
 
 
 def vectors(count: Index, lanes: int, body: Callable[[ir.Value, Index | None], None]) -> None:
