@@ -30,6 +30,11 @@ class Geometry:
     def __getitem__(self, name: str) -> Any:
         return self.fields[name]
 
+    @property
+    def is_gemma(self) -> bool:
+        """A Gemma 3 rather than a Llama 3."""
+        return self["model_type"] == "gemma3_text"
+
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """Shapes of all weights."""
         hidden, width, dim = self["hidden_size"], self["intermediate_size"], self["head_dim"]
@@ -37,9 +42,8 @@ class Geometry:
         found: dict[str, tuple[int, ...]] = {
             "model.embed_tokens.weight": (self["vocab_size"], hidden)
         }
-        gemma = self["model_type"] == "gemma3_text"
         norms = ["input_layernorm", "post_attention_layernorm"]
-        if gemma:
+        if self.is_gemma:
             norms += ["pre_feedforward_layernorm", "post_feedforward_layernorm"]
         for layer in range(self["num_hidden_layers"]):
             prefix = f"model.layers.{layer}"
@@ -53,7 +57,7 @@ class Geometry:
                 "mlp.down_proj": (hidden, width),
             }
             shapes |= dict.fromkeys(norms, (hidden,))
-            if gemma:
+            if self.is_gemma:
                 shapes |= {"self_attn.q_norm": (dim,), "self_attn.k_norm": (dim,)}
             found |= {f"{prefix}.{name}.weight": shape for name, shape in shapes.items()}
         return found | {"model.norm.weight": (hidden,)}
@@ -75,8 +79,7 @@ class Geometry:
             for name, shape in self.tensors().items():
                 values = random.standard_normal(shape, np.float32)
                 values *= shape[-1] ** -0.5 if len(shape) == 2 else 0.1
-                gemma = self["model_type"] == "gemma3_text"
-                if len(shape) == 1 and not gemma:
+                if len(shape) == 1 and not self.is_gemma:
                     values += 1
                 weights[name] = values.astype(ml_dtypes.bfloat16)
             save_file(weights, folder / "model.safetensors", {"format": "pt"})

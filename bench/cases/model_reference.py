@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.cases.attention import attend, rotate
 
-__all__ = ["last_logits"]
+__all__ = ["last_logits", "llama3_factors", "rope_tables"]
 
 
 def last_logits(geometry: Any, ids: np.ndarray) -> np.ndarray:
@@ -20,7 +20,7 @@ def last_logits(geometry: Any, ids: np.ndarray) -> np.ndarray:
 def _last_logits(name: str, geometry: Any, ids: tuple[int, ...]) -> np.ndarray:
     from safetensors import safe_open
 
-    gemma = geometry["model_type"] == "gemma3_text"
+    gemma = geometry.is_gemma
     heads, kv_heads = geometry["num_attention_heads"], geometry["num_key_value_heads"]
     dim, eps = geometry["head_dim"], geometry["rms_norm_eps"]
     with safe_open(geometry.checkpoint() / "model.safetensors", "numpy") as file:
@@ -50,7 +50,7 @@ def _last_logits(name: str, geometry: Any, ids: tuple[int, ...]) -> np.ndarray:
             )
             if gemma:
                 q, k = (norm(y, f"{at}.self_attn.{n}_norm") for y, n in ((q, "q"), (k, "k")))
-            tables = _tables(geometry, local, count)
+            tables = rope_tables(geometry, local, count)
             assert q.shape[1:] == (heads, dim) and k.shape[1:] == (kv_heads, dim)
             h = attend(rotate(q, *tables), rotate(k, *tables), v, visible)
             h = h @ weight(f"{at}.self_attn.o_proj").T
@@ -73,16 +73,22 @@ def _gelu(x: np.ndarray) -> np.ndarray:
     return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
-def _tables(geometry: Any, local: bool, positions: int) -> tuple[np.ndarray, np.ndarray]:
+def rope_tables(geometry: Any, local: bool, positions: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines and sines [positions, head_dim / 2]; ``local`` is for layers with a window."""
     parameters = geometry["rope_parameters"]
     if "full_attention" in parameters:
         parameters = parameters["sliding_attention" if local else "full_attention"]
     dim = geometry["head_dim"]
     speed = parameters["rope_theta"] ** -(np.arange(0, dim, 2, dtype=np.float64) / dim)
     if parameters["rope_type"] == "llama3":
-        low, high = parameters["low_freq_factor"], parameters["high_freq_factor"]
-        turns = parameters["original_max_position_embeddings"] * speed / (2 * math.pi)
-        keep = np.clip((turns - low) / (high - low), 0, 1)
-        speed = speed * (keep + (1 - keep) / parameters["factor"])
+        speed = speed * llama3_factors(parameters, speed)
     angles = np.arange(positions)[:, None] * speed
     return np.cos(angles), np.sin(angles)
+
+
+def llama3_factors(parameters: Any, speed: np.ndarray) -> np.ndarray:
+    """What each of the angles per position is multiplied by in Llama 3."""
+    low, high = parameters["low_freq_factor"], parameters["high_freq_factor"]
+    turns = parameters["original_max_position_embeddings"] * speed / (2 * math.pi)
+    keep = np.clip((turns - low) / (high - low), 0, 1)
+    return keep + (1 - keep) / parameters["factor"]

@@ -1,7 +1,7 @@
 """Transformers on PyTorch: op by op, and compiled by Inductor."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from bench.cases.model import CAPACITY, Model
 from bench.peers.base import Variant, Variants
 from bench.peers.torch_eager import TorchEager
 
-__all__ = ["Transformers"]
+__all__ = ["Transformers", "load"]
 
 
 class Transformers(TorchEager):
@@ -39,7 +39,7 @@ def _variant(case: Model, dtype: str, compiled: bool = False, freezing: bool = F
     from transformers import DynamicCache, StaticCache
 
     torch._dynamo.reset()
-    model = _loaded(case.geometry, dtype)
+    model = load(case.geometry, dtype)
     ids = torch.from_numpy(case.inputs()["ids"])
 
     def new_cache() -> Any:
@@ -102,8 +102,9 @@ def _variant(case: Model, dtype: str, compiled: bool = False, freezing: bool = F
     return Variant(lambda: run(token, cache, position), result, after=after)
 
 
-@cache
-def _loaded(geometry: Any, dtype: str) -> Any:
+@lru_cache(maxsize=2)
+def load(geometry: Any, dtype: str) -> Any:
+    """The model in ``"f32"`` or ``"bf16"``; the last two are kept."""
     import torch
     from transformers import AutoModelForCausalLM
 

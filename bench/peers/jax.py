@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from bench.cases import Attention, Block, Case, Matmul
+from bench.cases import Attention, Block, Case, Matmul, Prefill
+from bench.cases.base import DTYPES
 from bench.peers.base import Peer, Variant, Variants
 
-__all__ = ["Jax"]
+__all__ = ["Jax", "rope"]
 
 
 class Jax(Peer):
@@ -27,14 +28,15 @@ class Jax(Peer):
             return {"JAX block": lambda: _block(case, dtype)}
         if isinstance(case, Matmul):
             return {"JAX matmul": lambda: _matmul(case, dtype)}
+        if isinstance(case, Prefill):
+            return {"JAX model": lambda: _prefill(case, dtype)}
         return {}
 
 
 def _arrays(case: Case, dtype: str) -> dict[str, Any]:
     import jax.numpy as jnp
 
-    kind = {"f32": jnp.float32, "bf16": jnp.bfloat16}[dtype]
-    return {name: jnp.asarray(array, kind) for name, array in case.inputs().items()}
+    return {name: jnp.asarray(array, DTYPES[dtype]) for name, array in case.inputs().items()}
 
 
 def _variant(case: Case, function: Any, inputs: list[Any], problem: str = "") -> Variant:
@@ -48,7 +50,7 @@ def _variant(case: Case, function: Any, inputs: list[Any], problem: str = "") ->
     return Variant(lambda: fast(*inputs).block_until_ready(), result, problem)
 
 
-def _rope(x: Any, cos: Any, sin: Any) -> Any:
+def rope(x: Any, cos: Any, sin: Any) -> Any:
     """``x`` [B, S, H, D] turned by tables [S, n_rot / 2]."""
     import jax.numpy as jnp
 
@@ -73,8 +75,8 @@ def _attention(case: Attention, dtype: str, with_rope: bool) -> Variant:
 
     def run(q: Any, k: Any, v: Any, cos: Any, sin: Any) -> Any:
         if with_rope:
-            q = _rope(q, cos[start:], sin[start:])
-            k = k if case.queries == 1 else _rope(k, cos, sin)
+            q = rope(q, cos[start:], sin[start:])
+            k = k if case.queries == 1 else rope(k, cos, sin)
         causal = not masked and case.queries > 1
         return jax.nn.dot_product_attention(q, k, v, mask=mask, is_causal=causal)
 
@@ -87,11 +89,17 @@ def _block(case: Block, dtype: str) -> Variant:
     def run(x: Any, wq: Any, wk: Any, wv: Any, wo: Any, cos: Any, sin: Any) -> Any:
         shape = (1, case.length, -1, case.dim)
         q, k, v = ((x @ w.T).reshape(shape) for w in (wq, wk, wv))
-        q, k = _rope(q, cos, sin), _rope(k, cos, sin)
+        q, k = rope(q, cos, sin), rope(k, cos, sin)
         out = jax.nn.dot_product_attention(q, k, v, is_causal=True)
         return out.reshape(1, case.length, -1) @ wo.T
 
     return _variant(case, run, list(_arrays(case, dtype).values()))
+
+
+def _prefill(case: Prefill, dtype: str) -> Variant:
+    from bench.peers.jax_model import make_prefill
+
+    return _variant(case, *make_prefill(case, DTYPES[dtype]))
 
 
 def _matmul(case: Matmul, dtype: str) -> Variant:

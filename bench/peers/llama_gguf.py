@@ -1,11 +1,11 @@
 """Writes the models of the benchmark as llama.cpp wants them."""
 
-import math
 from pathlib import Path
 
 import numpy as np
 
 from bench.cases.model import Geometry
+from bench.cases.model_reference import llama3_factors
 
 __all__ = ["write_gguf"]
 
@@ -36,7 +36,7 @@ def write_gguf(geometry: Geometry, stored: str, path: Path) -> None:
     import gguf
     from safetensors import safe_open
 
-    gemma = geometry["model_type"] == "gemma3_text"
+    gemma = geometry.is_gemma
     writer = gguf.GGUFWriter(str(path.with_suffix(".tmp")), "gemma3" if gemma else "llama")
     writer.add_context_length(8192)
     writer.add_embedding_length(geometry["hidden_size"])
@@ -100,7 +100,4 @@ def _factors(geometry: Geometry) -> np.ndarray:
     """By what each angle of Llama 3 is divided."""
     rope, dim = geometry["rope_parameters"], geometry["head_dim"]
     speed = rope["rope_theta"] ** -(np.arange(0, dim, 2, dtype=np.float64) / dim)
-    low, high = rope["low_freq_factor"], rope["high_freq_factor"]
-    turns = rope["original_max_position_embeddings"] * speed / (2 * math.pi)
-    keep = np.clip((turns - low) / (high - low), 0, 1)
-    return (1 / (keep + (1 - keep) / rope["factor"])).astype(np.float32)
+    return (1 / llama3_factors(rope, speed)).astype(np.float32)
