@@ -1,57 +1,108 @@
-"""``python -m bench cpu``, ``python -m bench sweep`` and ``python -m bench cuda``."""
+"""rlx beside other tools, on the same inputs: each command has its own --help."""
 
 import argparse
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from bench import cpu, cuda, sweep
 from bench.cases import select
+from bench.cases.base import BYTES
+from bench.client import PeerError
 from bench.measure import OURS
 from bench.peers import PEERS
 
+_NAME = "python -m bench"
+_OTHERS = [name for name in PEERS if name != OURS]
+_EPILOG = """
+environment:
+  RLX_BENCH_DIR    where models are kept (default: rlx-bench in the folder for temporary files)
+  RLX_BENCH_LLAMA  the folder with the libraries of llama.cpp; without it there is no llama.cpp
+"""
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    table = commands.add_parser("cpu", help=cpu.__doc__)
-    random = commands.add_parser("sweep", help=sweep.__doc__)
-    for command in (table, random):
-        add = command.add_argument
-        add("--threads", type=int, default=1, help="as many cores are used (default: 1)")
-        add("--dtypes", default="f32,bf16,int8", help="comma-separated (default: all)")
-        add("--seconds", type=float, default=0.1, help="length of a turn (default: 0.1)")
-        add("--rounds", type=int, default=11, help="turns of each tool (default: 11)")
-        add("--python", default=sys.executable, help="interpreter that has the other tools")
-        add("--peers", help=f"comma-separated (default: all): {', '.join(PEERS)}")
-    table.add_argument("--rows", help="comma-separated names or patterns, such as A1,B*")
-    table.add_argument("--quick", action="store_true", help="three short turns, nothing written")
-    table.add_argument("--output", type=Path, default=cpu.RESULTS, help="folder for the results")
-    table.add_argument("--readme", type=Path, help="file whose section on speed is replaced")
-    random.add_argument("--seed", type=int, default=0)
-    random.add_argument("--kinds", default=",".join(sweep.KINDS), help="comma-separated")
-    random.add_argument("--count", type=int, default=6, help="shapes per kind (default: 6)")
-    gpu = commands.add_parser("cuda", help=cuda.__doc__)
-    gpu.add_argument("--pack", type=Path, metavar="DIR", help="compile, and write a folder")
-    gpu.add_argument("--check", action="store_true", help="check and time what --pack writes")
-    gpu.add_argument("--quick", action="store_true", help="check only, no times")
-    gpu.add_argument(
-        "--arch", default="sm_80,sm_90a", help="comma-separated (default: sm_80,sm_90a)"
-    )
-    options = parser.parse_args(arguments)
-    if options.command == "cuda":
-        try:
-            sys.exit(_cuda(options))
-        except ValueError as error:
-            parser.error(str(error))
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns the exit code."""
+    options = _parser().parse_args(arguments)
     try:
+        if options.command == "cuda":
+            return _cuda(options)
         plan = _plan(options)
         if options.command == "cpu":
             cpu.run(plan)
         else:
             print(sweep.run(plan, options.kinds.split(","), options.seed, options.count))
-    except ValueError as error:
-        parser.error(str(error))
+        return 0
+    except (ValueError, OSError, PeerError) as error:
+        print(f"{_NAME}: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=_NAME,
+        description=__doc__,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    add = _add_command(commands, "cpu", cpu)
+    _add_timing(add)
+    add("--rows", metavar="NAMES", help="names or patterns, such as A1,B* (default: all)")
+    add("--quick", action="store_true", help="three short turns, nothing written")
+    add("--output", type=Path, default=cpu.RESULTS, metavar="DIR", help="where results go")
+    add("--readme", type=Path, metavar="FILE", help="a file whose section on speed is replaced")
+
+    add = _add_command(commands, "sweep", sweep)
+    _add_timing(add)
+    add("--seed", type=int, default=0, metavar="N", help="of the shapes")
+    add("--kinds", default=",".join(sweep.KINDS), help="of shapes")
+    add("--count", type=int, default=6, metavar="N", help="shapes per kind")
+
+    add = _add_command(commands, "cuda", cuda)
+    add("--pack", type=Path, metavar="DIR", help="compile, and write a folder")
+    add("--check", action="store_true", help="check and time what --pack writes")
+    add("--quick", action="store_true", help="check only, no times")
+    add("--arch", default="sm_80,sm_90a", help="what to compile for")
+    return parser
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows defaults where there are any."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        nothing = action.default is None or action.default is False
+        return action.help if nothing else super()._get_help_string(action)
+
+
+def _add_command(commands: Any, name: str, module: ModuleType) -> Callable[..., Any]:
+    """Adds a command that a module's docstring describes; returns what adds its arguments."""
+    text = (module.__doc__ or "").replace("``", "'")
+    parser = commands.add_parser(
+        name,
+        help=text.splitlines()[0],
+        description=text,
+        formatter_class=_Help,
+        allow_abbrev=False,
+    )
+    return parser.add_argument
+
+
+def _add_timing(add: Callable[..., Any]) -> None:
+    """What the commands that take times have in common."""
+    add("--threads", type=int, default=1, metavar="N", help="as many cores are used")
+    add("--dtypes", default=",".join(BYTES), help="of inputs and weights")
+    add("--seconds", type=float, default=0.1, help="length of a turn")
+    add("--rounds", type=int, default=11, metavar="N", help="turns of each tool")
+    add("--python", default=sys.executable, help="interpreter that has the other tools")
+    add("--peers", default=",".join(_OTHERS), help="other tools; those not installed are left out")
 
 
 def _cuda(options: argparse.Namespace) -> int:
@@ -70,17 +121,12 @@ def _cuda(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> cpu.Plan:
-    peers = [name for name in PEERS if name != OURS]
-    if options.peers is not None:
-        peers = [name for name in options.peers.split(",") if name]
-        if unknown := set(peers) - set(PEERS):
-            raise ValueError(f"unknown peers: {', '.join(sorted(unknown))}")
     quick = options.command == "cpu" and options.quick
     writes = options.command == "cpu" and not quick
     return cpu.Plan(
         cases=select(options.rows) if options.command == "cpu" else (),
         dtypes=options.dtypes.split(","),
-        peers=peers,
+        peers=[name for name in options.peers.split(",") if name],
         threads=options.threads,
         seconds=min(options.seconds, 0.03) if quick else options.seconds,
         rounds=min(options.rounds, 3) if quick else options.rounds,
@@ -91,4 +137,4 @@ def _plan(options: argparse.Namespace) -> cpu.Plan:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,5 +1,6 @@
 """The other end of :mod:`bench.server`: a tool that can be asked, and told to hold still."""
 
+import ctypes
 import os
 import pickle
 import signal
@@ -12,6 +13,9 @@ from typing import Any
 __all__ = ["Client", "PeerError"]
 
 _ROOT = Path(__file__).resolve().parents[1]
+
+
+_PR_SET_PDEATHSIG = 1
 
 
 class PeerError(RuntimeError):
@@ -28,6 +32,9 @@ class Client:
         cores: where it may run; one thread on each.
         python: the interpreter that has it installed.
 
+    Attributes:
+        versions: of what the tool consists of.
+
     Raises:
         PeerError: the tool is not installed there.
     """
@@ -41,16 +48,23 @@ class Client:
             "OPENBLAS_NUM_THREADS": threads,
             "PYTHONPATH": f"{_ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
         }
-        self._process = subprocess.Popen(
-            [python, "-m", "bench.server", name, threads],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            cwd=_ROOT,
-            preexec_fn=lambda: os.sched_setaffinity(0, cores),
-        )
-        self._receive()
+        try:
+            self._process = subprocess.Popen(
+                [python, "-m", "bench.server", name, threads],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                cwd=_ROOT,
+                preexec_fn=lambda: _settle(cores),
+            )
+        except OSError as error:
+            raise PeerError(f"cannot run {python}: {error.strerror}") from None
+        try:
+            self.versions: dict[str, str] = self._receive()
+        except PeerError:
+            self.close()
+            raise
 
     def ask(self, method: str, *arguments: Any) -> Any:
         """What the server's method returns.
@@ -68,7 +82,7 @@ class Client:
         return self._receive()
 
     def close(self) -> None:
-        """Ends the process."""
+        """Ends the process, which may have ended before."""
         self._process.kill()
         self._process.wait()
 
@@ -82,3 +96,9 @@ class Client:
         if kind == "error":
             raise PeerError(str(value).strip().splitlines()[0][:200])
         return value
+
+
+def _settle(cores: Sequence[int]) -> None:
+    """Of a new process: where it runs, and that it ends with this one, even while it is stopped."""
+    os.sched_setaffinity(0, cores)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

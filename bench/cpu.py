@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cases import Case, select
+from bench.cases.base import BYTES
 from bench.client import Client, PeerError
 from bench.machine import describe, pick_cores
 from bench.measure import OURS, Row, measure_case
 from bench.peers import PEERS
 from bench.peers.ours import module_text
-from bench.report import Run, summary_table, write, write_section
+from bench.report import Run, around_section, summary_table, write, write_section
 from bench.roofline import measure_roofline
 from bench.startup import measure_startup
 
@@ -34,6 +35,9 @@ class Plan:
         python: the interpreter that has the other tools; this one by default.
         output: the folder for results; None to write none.
         readme: a file with a section for results, if it shall have them.
+
+    Raises:
+        ValueError: a name is not known, or there is nothing to do.
     """
 
     cases: Sequence[Case]
@@ -46,27 +50,45 @@ class Plan:
     output: Path | None = RESULTS
     readme: Path | None = None
 
+    def __post_init__(self) -> None:
+        for what, given, known in (
+            ("dtypes", self.dtypes, BYTES),
+            ("peers", self.peers, [name for name in PEERS if name != OURS]),
+        ):
+            if unknown := set(given) - set(known):
+                names = ", ".join(sorted(unknown))
+                raise ValueError(f"unknown {what}: {names}; known: {', '.join(known)}")
+        if self.rounds < 1:
+            raise ValueError(f"expected at least one round, but got {self.rounds}")
+
 
 def run(plan: Plan) -> list[Row]:
     """Measures, tells on standard error how it goes, and writes the results.
 
     Raises:
         PeerError: rlx itself cannot be started.
+        ValueError: there are not as many cores, or the file has no section for results.
+        OSError: results cannot be written.
     """
     cores = pick_cores(plan.threads)
+    # Before hours of work, not after.
+    if plan.output is not None:
+        plan.output.mkdir(parents=True, exist_ok=True)
+    if plan.readme is not None:
+        around_section(plan.readme)
     machine = describe(cores)
     say(f"{machine.processor}, {plan.threads} thread(s) on cores {cores}")
     tools = start(plan, cores)
     rows: list[Row] = []
     try:
         for tool in tools:
-            machine.versions.update(tool.ask("versions"))
+            machine.versions.update(tool.versions)
         say(", ".join(f"{name} {version}" for name, version in machine.versions.items()))
         roofline = measure_roofline(plan.threads)
         for case, dtype in pairs(plan):
             row = measure_case(case, dtype, tools, seconds=plan.seconds, rounds=plan.rounds)
             rows.append(row)
-            lines = summary_table([row], roofline).splitlines()
+            lines = summary_table([row], roofline, plan.threads).splitlines()
             say("\n".join(lines if len(rows) == 1 else lines[2:]))
         # Machines that are shared are not equally fast all the time.
         roofline = roofline.highest(measure_roofline(plan.threads))

@@ -13,7 +13,16 @@ from bench.roofline import Roofline
 from bench.startup import Startup
 from bench.targets import Comparison, compare, goal
 
-__all__ = ["Run", "markdown", "short_table", "summary_table", "to_json", "write", "write_section"]
+__all__ = [
+    "Run",
+    "around_section",
+    "markdown",
+    "short_table",
+    "summary_table",
+    "to_json",
+    "write",
+    "write_section",
+]
 
 _BEGIN, _END = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
 
@@ -41,28 +50,28 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
 
 
-def summary_table(rows: Sequence[Row], roofline: Roofline) -> str:
+def summary_table(rows: Sequence[Row], roofline: Roofline, threads: int) -> str:
     """One line per comparison of ours with the best of the others."""
     header = [
         *("row", "what", "dtype", "ours"),
         *("GF/s", "% peak", "GB/s", "% stream", "best peer", "its time", "ratio", "goal"),
     ]
-    lines = [_summary_line(row, found, roofline) for row in rows for found in compare(row)]
+    lines = [_summary_line(row, found, roofline, threads) for row in rows for found in compare(row)]
     return table(header, lines, left=3)
 
 
-def _summary_line(row: Row, found: Comparison, roofline: Roofline) -> list[str]:
+def _summary_line(row: Row, found: Comparison, roofline: Roofline, threads: int) -> list[str]:
     case, own = row.case, found.own
     name = f"{case.name}, rope fused" if own.problem == "rope" else case.name
     if not own.rounds:
         return [name, case.label, row.dtype, own.failure or "no time", *[""] * 8]
     flops, bandwidth = case.flops() / own.seconds, case.bytes(row.dtype) / own.seconds
     peak = {"f32": roofline.flops, "bf16": roofline.tiles}.get(row.dtype)
-    wanted = goal(case, row.dtype) if found.counts else None
+    wanted = goal(case, row.dtype, threads) if found.counts else None
     verdict = ""
     if wanted is not None:
         met = found.ratio is not None and found.ratio >= wanted[0]
-        verdict = f"{wanted[0]:g} {'met' if met else 'missed'}"
+        verdict = f"{wanted[0]:.3g} {'met' if met else 'missed'}"
     return [
         name,
         case.label,
@@ -133,8 +142,8 @@ def short_table(run: Run) -> str:
     return table(header, lines, left=3)
 
 
-def write_section(path: Path, run: Run) -> None:
-    """Puts the short table between the marks in a file.
+def around_section(path: Path) -> tuple[str, str]:
+    """What a file holds before and after its section for results, the marks included.
 
     Raises:
         ValueError: the file has no such marks.
@@ -143,14 +152,23 @@ def write_section(path: Path, run: Run) -> None:
     begin, end = text.find(_BEGIN), text.find(_END)
     if not 0 <= begin < end:
         raise ValueError(f"expected '{_BEGIN}' and '{_END}' in {path}")
+    return text[: begin + len(_BEGIN)], text[end:]
+
+
+def write_section(path: Path, run: Run) -> None:
+    """Puts the short table between the marks in a file.
+
+    Raises:
+        ValueError: the file has no such marks.
+    """
+    before, after = around_section(path)
     threads = len(run.machine.used)
     intro = (
         f"{run.machine.date[:10]}, {run.machine.processor}, {threads} "
         f"thread{'s' if threads > 1 else ''}; a ratio is the time of the best other tool over "
         f"that of rlx. {_sentence(run.startup)}"
     )
-    section = f"{_BEGIN}\n{intro}\n\n{short_table(run)}\n"
-    path.write_text(text[:begin] + section + text[end:])
+    path.write_text(f"{before}\n{intro}\n\n{short_table(run)}\n{after}")
 
 
 def _sentence(startup: Startup) -> str:
@@ -185,7 +203,7 @@ peer's time over ours. Every result has been compared with one in f64. GF/s coun
 GB/s what has to be read and written at least. "Rope fused": our time includes a partial rotary
 embedding of queries and keys, the best peer's need not.
 
-{summary_table(rows, roofline)}
+{summary_table(rows, roofline, threads)}
 
 ## Every tool
 

@@ -34,11 +34,9 @@ class Server:
         if missing := kind.missing():
             raise ModuleNotFoundError(f"not installed: {missing}")
         self._peer: Peer = kind(threads)
+        self.versions = self._peer.versions()
         self._makers: dict[str, Any] = {}
         self._ready: dict[str, Variant] = {}
-
-    def versions(self) -> dict[str, str]:
-        return self._peer.versions()
 
     def variants(self, case: Case, dtype: str) -> list[str]:
         """Names of the ways to compute a case; forgets the case before."""
@@ -121,7 +119,7 @@ def main() -> None:
             pickle.dump(("error", f"{type(error).__name__}: {error}"), replies)
             replies.flush()
             return
-        pickle.dump(("ok", None), replies)
+        pickle.dump(("ok", server.versions), replies)
         replies.flush()
         serve(server, requests, replies)
 

@@ -1,6 +1,6 @@
 """rlx itself."""
 
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,11 @@ class Rlx(Peer):
         if isinstance(case, Model):
             return {"rlx": lambda: self._model(case, dtype)}
         found: Variants = {}
-        problems = ("rope", "bare") if isinstance(case, Attention) else ("",)
+        problems: tuple[str, ...] = ("",)
+        if isinstance(case, Attention):
+            # The queries of a chunk would have to turn by positions.
+            chunk = 1 < case.queries < case.keys
+            problems = ("bare",) if chunk else ("rope", "bare")
         for problem in problems:
             name = "rlx, rope fused" if problem == "rope" else "rlx"
             found[name] = lambda problem=problem: self._compiled(case, dtype, problem)
@@ -77,7 +81,7 @@ class Rlx(Peer):
         return Variant(lambda: model.decode(token, cache), result, after=lambda: cache.drop(1))
 
 
-@cache
+@lru_cache(maxsize=3)
 def _loaded(geometry: Any, dtype: str, threads: int) -> Any:
     import rlx
 

@@ -2,8 +2,12 @@
 
 import importlib
 import json
+import signal
+import subprocess
 import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -209,7 +213,8 @@ def test_rope_is_compared_with_peers_that_leave_it_out():
     assert (bare.peer.problem, bare.ratio) == ("bare", 2.0)
     assert fused.counts and not bare.counts
     assert goal(case, "f32") == (1.3, 1.6)
-    assert goal(TINY, "f32") is None
+    assert goal(TINY, "f32") is goal(TINY, "f32", 2) is None
+    assert goal(case, "f32", threads=2) == pytest.approx((1.105, 1.36))
 
 
 # -- tables ----------------------------------------------------------------------------------------
@@ -310,7 +315,7 @@ def test_a_tiny_row_from_end_to_end():
         assert [len(timing.rounds) for timing in row.timings] == [2, 2]
         assert all(0 < timing.error < 1e-6 for timing in row.timings)
         assert compare(row)[0].ratio > 0
-        assert set(tools[0].ask("versions")) == {"rlx"}
+        assert set(tools[0].versions) == {"rlx"}
         with pytest.raises(PeerError, match="KeyError"):
             tools[1].ask("prepare", "nope", np.array([0]))
         assert tools[1].ask("variants", TINY, "f32") == ["torch linear"]
@@ -318,7 +323,7 @@ def test_a_tiny_row_from_end_to_end():
         for tool in tools:
             tool.close()
     with pytest.raises(PeerError, match="torch has ended"):
-        tools[1].ask("versions")
+        tools[1].ask("variants", TINY, "f32")
 
 
 def test_startup():
@@ -339,10 +344,65 @@ def test_every_tool_has_a_module():
 
 def test_a_tool_that_is_not_there(monkeypatch):
     monkeypatch.delenv("RLX_BENCH_LLAMA", raising=False)
+    started = []
+
+    def start(*arguments, make=subprocess.Popen, **options):
+        started.append(make(*arguments, **options))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", start)
     with pytest.raises(PeerError, match="RLX_BENCH_LLAMA is not set"):
         Client("llama.cpp", pick_cores(1))
+    assert started[0].returncode is not None  # nothing is left of it
     with pytest.raises(PeerError, match="has ended"):
         Client("torch", pick_cores(1), "/bin/false")
+    with pytest.raises(PeerError, match="cannot run /no/python: No such file"):
+        Client("torch", pick_cores(1), "/no/python")
+
+
+def test_without_rlx_there_is_no_benchmark(monkeypatch, capsys):
+    monkeypatch.setenv("RLX_MLIR", "nothing")
+    assert main(["sweep", "--peers", "", "--kinds", "norm", "--count", "1"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("python -m bench: error: HostError: RLX_MLIR")
+
+
+_ABANDON = """
+import os
+from bench.client import Client
+print(Client("rlx", sorted(os.sched_getaffinity(0))[:1])._process.pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_no_process_is_left_behind():
+    done = subprocess.run([sys.executable, "-c", _ABANDON], stdout=subprocess.PIPE, text=True)
+    assert done.returncode == -signal.SIGKILL
+    stat = Path("/proc", done.stdout.strip(), "stat")
+    end = time.monotonic() + 10
+    # A zombie has ended; somebody else has to notice.
+    while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_the_report_of_a_sweep():
+    def found(kind, shape, ratio):
+        own, peer = Timing("rlx", "rlx", rounds=[0.01]), Timing("jax", "JAX", rounds=[ratio / 100])
+        return sweep.Found(kind, "f32", shape, ratio, own, peer)
+
+    shapes = [found("norm", "3 x 4", 2.0), found("norm", "5 x 6", 0.5)]
+    quantiles, worst = sweep.report([*shapes, found("decode", "7 x 8", 1.0)]).split("\n\n")
+    assert quantiles.splitlines()[2:] == [
+        "| norm | f32 | 2 | 0.50 | 0.88 | 1.25 | 2.00 |",
+        "| decode | f32 | 1 | 1.00 | 1.00 | 1.00 | 1.00 |",
+    ]
+    assert worst.splitlines()[2:] == [
+        "| 0.50 | norm | f32 | 5 x 6 | 10.0 ms | JAX | 5.00 ms |",
+        "| 1.00 | decode | f32 | 7 x 8 | 10.0 ms | JAX | 10.0 ms |",
+        "| 2.00 | norm | f32 | 3 x 4 | 10.0 ms | JAX | 20.0 ms |",
+    ]
+    assert len(sweep.report([found("norm", "", float(n)) for n in range(20)]).splitlines()) == 16
 
 
 def test_shapes_are_drawn_by_the_seed():
@@ -360,13 +420,20 @@ def test_shapes_are_drawn_by_the_seed():
         (["cpu", "--rows", "Z"], "no row is named 'Z'"),
         (["cpu", "--peers", "numpy"], "unknown peers: numpy"),
         (["sweep", "--kinds", "x"], "unknown kind 'x'"),
+        (["sweep", "--peers", "rlx"], "unknown peers: rlx; known: torch, "),
+        (["cpu", "--dtypes", "f32,f64"], "unknown dtypes: f64; known: f32, bf16, int8"),
+        (["cpu", "--rounds", "0"], "expected at least one round, but got 0"),
         (["cpu", "--rows", "A1", "--threads", "0"], "threads, but got 0"),
+        (["cpu", "--output", "/dev/null"], "File exists: '/dev/null'"),
+        (["cpu", "--output", "{tmp}", "--readme", "/dev/null"], "benchmark: end -->' in /dev/null"),
+        (["cpu", "--output", "{tmp}", "--readme", "/no/file"], "No such file or directory"),
+        (["cuda"], "expected --pack DIR, --check, or both"),
     ],
 )
-def test_command_line(arguments, message, capsys):
-    with pytest.raises(SystemExit):
-        main(arguments)
-    assert message in capsys.readouterr().err
+def test_bad_input_is_one_line(arguments, message, capsys, tmp_path):
+    assert main([word.replace("{tmp}", str(tmp_path)) for word in arguments]) == 1
+    (line,) = capsys.readouterr().err.splitlines()[-1:]
+    assert line.startswith("python -m bench: error: ") and message in line
 
 
 def test_quick_is_short_and_writes_nothing(monkeypatch):
