@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rlx import dtypes
-from rlx.runtime.dlpack_abi import DEVICES, DTYPES, HOST_DEVICES, Tensor, pointer_of
+from rlx.runtime.dlpack_abi import DEVICES, DTYPES, HOST_DEVICES, opened
 from rlx.runtime.errors import ArgumentError
 
 __all__ = ["from_dlpack"]
@@ -33,11 +33,7 @@ def from_dlpack(value: Any) -> np.ndarray:
     if int(device) not in HOST_DEVICES:
         name = DEVICES.get(int(device), f"device type {int(device)}")
         raise ArgumentError(f"expected an array in host memory, but found one on {name}:{number}")
-    try:
-        capsule = value.__dlpack__()
-    except (BufferError, RuntimeError) as error:
-        raise ArgumentError(f"cannot be read: {error}") from None
-    tensor = Tensor.from_address(pointer_of(capsule, b"dltensor"))
+    capsule, tensor, read_only = opened(value)
     shape = tuple(tensor.shape[axis] for axis in range(tensor.ndim))
     dtype_name = DTYPES.get((tensor.code, tensor.bits))
     if dtype_name is None or tensor.lanes != 1:
@@ -54,7 +50,7 @@ def from_dlpack(value: Any) -> np.ndarray:
         "version": 3,
         "shape": shape,
         "typestr": dtype.str,
-        "data": (tensor.data + tensor.byte_offset, False),
+        "data": (tensor.data + tensor.byte_offset, read_only),
         "strides": strides,
     }
     return np.asarray(_View(capsule, interface)).view(dtype)

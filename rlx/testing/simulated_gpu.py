@@ -8,8 +8,9 @@ kernel is passed is read back from these bytes, after the types of its arguments
 """
 
 import bisect
+import contextlib
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,8 @@ class SimulatedGpu:
         launched: names of kernels, in the order of their launches.
         reports: what the interpreter found in each.
         in_use: bytes that are allocated.
+        entered: how many calls at present have made it the current GPU.
+        orders: pairs of streams, the first of which was told to wait for the second.
     """
 
     device = 0
@@ -50,13 +53,20 @@ class SimulatedGpu:
         self.reports: list[Any] = []
         self.in_use = 0
         self.capturing = False
+        self.entered = 0
+        self.orders: list[tuple[int, int]] = []
         self._starts: list[int] = []
         self._memory: dict[int, np.ndarray] = {}
         self._next = _FIRST_ADDRESS
         self._maps: dict[bytes, TensorMap] = {}
 
-    def enter(self) -> None:
-        pass
+    @contextlib.contextmanager
+    def current(self) -> Iterator[None]:
+        self.entered += 1
+        try:
+            yield
+        finally:
+            self.entered -= 1
 
     # -- code
 
@@ -76,6 +86,7 @@ class SimulatedGpu:
         stream: int,
         parameters: Packed,
     ) -> None:
+        assert self.entered, "another GPU may be the current one"
         self.launched.append(function)
         arguments = self._arguments(function, _read(parameters))
         self.reports.append(run(self.module, function, grid, block, arguments, shared))
@@ -109,7 +120,7 @@ class SimulatedGpu:
         self.in_use += size
         return address
 
-    def free(self, address: int, stream: int) -> None:
+    def free(self, address: int, stream: int, others: Collection[int] = ()) -> None:
         self.in_use -= len(self._memory.pop(address))
         self._starts.remove(address)
 
@@ -129,6 +140,13 @@ class SimulatedGpu:
 
     def synchronize(self, stream: int) -> None:
         pass
+
+    def order(self, stream: int, after: int) -> None:
+        if stream != after:
+            self.orders.append((stream, after))
+
+    def device_of(self, address: int) -> int:
+        return self.device
 
     def is_capturing(self, stream: int) -> bool:
         return self.capturing

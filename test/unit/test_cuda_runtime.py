@@ -91,6 +91,10 @@ def test_a_result_can_be_written_to_an_array_of_the_caller():
         executable.on(7, out={"total": out})(x, x)
     with pytest.raises(ArgumentError, match="'sum': expected tensor<2x8xf32>, but found"):
         executable.on(7, out={"sum": on(gpu, random(3, 8))})(x, x)
+    with pytest.raises(ArgumentError, match="result 'sum' shares memory with 'y'"):
+        executable.on(7, out={"sum": out})(x, out)
+    with pytest.raises(ArgumentError, match="'sum': expected an array on an NVIDIA GPU, but found"):
+        executable.on(7, out={"sum": random(2, 8)})(x, x)
 
 
 def test_updates_in_place():
@@ -106,6 +110,12 @@ def test_updates_in_place():
     assert executable(*arguments) is mine and (mine.numpy() == expected).all()
     with pytest.raises(ArgumentError, match="updated in place, but shares memory"):
         executable(mine, mine, arguments[2])
+
+    class ReadOnly:
+        __cuda_array_interface__ = mine.__cuda_array_interface__ | {"data": (mine.address, True)}
+
+    with pytest.raises(ArgumentError, match="'c' is updated in place, but the array is read-only"):
+        executable(ReadOnly(), *arguments[1:])
 
 
 def test_parameters_are_bound_once():
@@ -166,8 +176,9 @@ def test_arguments_that_do_not_fit():
         executable(far, far)
     scalar, _ = program(MODEL)
     scalar.bind({"w": random(8, 8)})
-    with pytest.raises(ArgumentError, match="'arg3': expected f32"):
-        scalar(x, np.array([1, 2]), "2")
+    for wrong in ("2", [[1], [2, 3]], x):
+        with pytest.raises(ArgumentError, match="'arg3': expected f32"):
+            scalar(x, np.array([1, 2]), wrong)
 
 
 def test_the_gpu_runs_out_of_memory():
@@ -210,6 +221,54 @@ def test_the_workspace_grows_and_stays():
     assert sizes[1] > sizes[0] and sizes[3] == sizes[1] == sizes[2]
 
 
+def test_a_stream_waits_for_what_another_one_makes():
+    executable, gpu = program(ADD)
+    x = on(gpu, random(2, 8))
+    executable.on(5)(x, x)
+    assert set(gpu.orders) == {(5, 0)}
+    y = executable.on(5)(x, x)
+    del gpu.orders[:]
+    z = executable.on(5)(y, y)
+    assert gpu.orders == []
+    executable.on(6, out={"sum": z})(y, y)
+    assert z.stream == 6 and set(gpu.orders) == {(6, 5)}
+    del gpu.orders[:]
+    z.__dlpack__(stream=6)
+    z.__dlpack__(stream=-1)
+    assert gpu.orders == []
+    z.__dlpack__(stream=9)
+    z.__dlpack__()
+    assert gpu.orders == [(9, 6), (1, 6)]
+    freed = []
+    gpu.free = lambda *arguments: freed.append(arguments)
+    address = y.address
+    del y
+    assert freed == [(address, 5, {6})]
+    assert not gpu.entered
+
+
+def test_the_workspace_of_a_graph_stays():
+    executable, gpu = program(MODEL)
+    executable.bind({"w": random(8, 8)})
+
+    def call(rows):
+        out = on(gpu, np.zeros((rows, 8), np.float32))
+        arguments = on(gpu, random(rows, 8)), on(gpu, np.zeros(rows, np.int64), "i64"), 1.0
+        executable.on(5, out={"result0": out})(*arguments)
+
+    freed = []
+    gpu.free = lambda address, *_: freed.append(address)
+    call(2)
+    workspace = executable._workspaces[5].address
+    gpu.capturing = True
+    call(2)
+    gpu.capturing = False
+    call(200)
+    larger = executable._workspaces[5].address
+    call(2000)
+    assert larger in freed and workspace not in freed
+
+
 def test_streams():
     class Torch:
         cuda_stream = 11
@@ -229,6 +288,8 @@ def test_streams():
     for stream in (Torch(), Cupy(), Protocol(), 14, None):
         executable.on(stream)(x, x)
     assert seen == [11, 12, 13, 14, 0]
+    with pytest.raises(ArgumentError, match="expected a stream or the number of one, but found"):
+        executable.on("main")
 
 
 # -- loading ---------------------------------------------------------------------------------------
@@ -335,6 +396,9 @@ def test_foreign_arrays():
 
     found = foreign(Interface(), 0)
     assert (found.address, found.dtype, found.shape) == (4096, "f32", (2, 3))
+    assert (found.device, found.after, found.read_only) == (None, None, False)
+    found = foreign(Interface(stream=7, data=(4096, True)), 0)
+    assert found.after == 7 and found.read_only
     assert foreign(Interface(strides=(12, 4)), 0).shape == (2, 3)
     with pytest.raises(ArgumentError, match="contiguous"):
         foreign(Interface(strides=(4, 8)), 0)
@@ -361,8 +425,12 @@ def test_dlpack_of_results():
         found = foreign(Other(array), 0)
         assert (found.address, found.dtype, found.shape) == (array.address, "f32", (2, 3))
     assert not hasattr(on(gpu, np.zeros(4, np.int16), "bf16"), "__cuda_array_interface__")
+    with pytest.raises(BufferError, match="without a copy"):
+        array.__dlpack__(copy=True)
+    with pytest.raises(BufferError, match="without a copy"):
+        array.__dlpack__(dl_device=(1, 0))
     in_use = gpu.in_use
-    capsule = array.__dlpack__()
+    capsule = array.__dlpack__(dl_device=(2, 0), max_version=(1, 0))
     del array, found
     assert gpu.in_use == in_use == 24  # the capsule keeps it
     del capsule

@@ -128,6 +128,35 @@ def test_lists():
     np.testing.assert_array_equal(identity("i64")([[1, 2], [3, 4]]), [[1, 2], [3, 4]])
 
 
+class _Shown:
+    """An array that is known by what DLPack shows of it; as before versions, or later."""
+
+    def __init__(self, array, versions):
+        self.array, self.versions = array, versions
+
+    def __dlpack_device__(self):
+        return (1, 0)
+
+    def __dlpack__(self, **options):
+        if options and not self.versions:
+            raise TypeError("unexpected arguments")
+        return self.array.__dlpack__(**options)
+
+
+def test_versions_of_dlpack():
+    from rlx.runtime.dlpack import from_dlpack
+
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    for versions in (True, False):
+        view = from_dlpack(_Shown(array, versions))
+        assert np.shares_memory(view, array) and view.flags.writeable
+        np.testing.assert_array_equal(view, array)
+    array.flags.writeable = False
+    assert not from_dlpack(_Shown(array, True)).flags.writeable
+    with pytest.raises(ArgumentError, match=r"cannot be read: .*readonly"):
+        from_dlpack(_Shown(array, False))
+
+
 class _OnGpu:
     """What a tensor on a GPU looks like."""
 

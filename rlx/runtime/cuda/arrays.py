@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from rlx.runtime.dlpack_abi import DEVICES, DTYPES, Tensor, pointer_of
+from rlx.runtime.cuda.driver import LEGACY_STREAM
+from rlx.runtime.dlpack_abi import DEVICES, DTYPES, Tensor, opened
 from rlx.runtime.errors import ArgumentError
 
 __all__ = ["DeviceArray", "Foreign", "Memory", "foreign", "is_on_device", "itemsize"]
@@ -28,7 +29,7 @@ _TYPESTRINGS = {
 }
 _NAMES = {text: name for name, text in _TYPESTRINGS.items()}
 _CODES = {name: code for code, name in DTYPES.items()}
-_LEGACY_STREAM = 1  # what DLPack calls the default stream
+_NO_WAIT = -1  # to DLPack: as a stream
 
 
 def itemsize(dtype: str) -> int:
@@ -46,15 +47,19 @@ class Foreign:
         address: of its first element.
         dtype: in MLIR's spelling.
         shape: its sizes.
-        device: the GPU that it is on.
+        device: the GPU that it is on; None if it does not say.
         owner: what keeps it alive.
+        read_only: whether its elements must not be changed.
+        after: a stream in which it may still be made, and whose work nothing waits for yet.
     """
 
     address: int
     dtype: str
     shape: tuple[int, ...]
-    device: int
+    device: int | None
     owner: Any
+    read_only: bool = False
+    after: int | None = None
 
 
 def is_on_device(value: Any) -> bool:
@@ -66,20 +71,24 @@ def is_on_device(value: Any) -> bool:
     return hasattr(value, "__cuda_array_interface__")
 
 
-def foreign(value: Any, stream: int) -> Foreign:
+def foreign(value: Any, stream: int | None) -> Foreign:
     """What ``value`` says about itself, through DLPack or ``__cuda_array_interface__``.
 
     Args:
         value: an array on a GPU.
-        stream: where it will be used; what it is still waiting for is waited for there.
+        stream: where it will be used, so that what it is still waiting for is waited for there;
+            None if nothing must be waited for.
 
     Raises:
         ArgumentError: it is on no NVIDIA GPU, not contiguous, or of an unsupported type.
     """
     if isinstance(value, DeviceArray):
-        return Foreign(value.address, value.dtype, value.shape, value.device, value)
+        found, after = value, value.stream
+        return Foreign(found.address, found.dtype, found.shape, found.device, value, after=after)
+    if not is_on_device(value):
+        raise ArgumentError(f"expected an array on an NVIDIA GPU, but found {type(value).__name__}")
     if hasattr(value, "__dlpack__"):
-        return _from_dlpack(value, stream)
+        return _from_dlpack(value, _NO_WAIT if stream is None else stream or LEGACY_STREAM)
     return _from_interface(value)
 
 
@@ -87,11 +96,7 @@ def _from_dlpack(value: Any, stream: int) -> Foreign:
     kind, number = value.__dlpack_device__()
     if int(kind) not in (_CUDA, _MANAGED):
         raise ArgumentError(f"expected an array on an NVIDIA GPU, but found {DEVICES[int(kind)]}")
-    try:
-        capsule = value.__dlpack__(stream=stream or _LEGACY_STREAM)
-    except (BufferError, RuntimeError) as error:
-        raise ArgumentError(f"cannot be read: {error}") from None
-    tensor = Tensor.from_address(pointer_of(capsule, b"dltensor"))
+    capsule, tensor, read_only = opened(value, stream=stream)
     dtype = DTYPES.get((tensor.code, tensor.bits))
     if dtype is None or tensor.lanes != 1:
         raise ArgumentError(
@@ -101,7 +106,7 @@ def _from_dlpack(value: Any, stream: int) -> Foreign:
     if tensor.strides:
         _expect_contiguous(shape, [tensor.strides[axis] for axis in range(tensor.ndim)])
     address = (tensor.data or 0) + tensor.byte_offset
-    return Foreign(address, dtype, shape, int(number), capsule)
+    return Foreign(address, dtype, shape, int(number), capsule, read_only)
 
 
 def _from_interface(value: Any) -> Foreign:
@@ -113,7 +118,8 @@ def _from_interface(value: Any) -> Foreign:
     if strides := interface.get("strides"):
         size = itemsize(dtype)
         _expect_contiguous(shape, [stride // size for stride in strides])
-    return Foreign(interface["data"][0] or 0, dtype, shape, 0, value)
+    address, read_only = interface["data"]
+    return Foreign(address or 0, dtype, shape, None, value, read_only, interface.get("stream"))
 
 
 def _expect_contiguous(shape: Sequence[int], strides: Sequence[int]) -> None:
@@ -128,15 +134,27 @@ def _expect_contiguous(shape: Sequence[int], strides: Sequence[int]) -> None:
 
 
 class Memory:
-    """Memory of a GPU, given back with the last array that looks at it."""
+    """Memory of a GPU, given back with the last array that looks at it.
+
+    Attributes:
+        size: in bytes.
+        stream: that it was allocated for, and is given back in.
+        address: of its first byte.
+    """
 
     def __init__(self, driver: Any, size: int, stream: int):
         self.driver, self.size, self.stream = driver, size, stream
+        self._others: set[int] = set()
         self.address: int = driver.allocate(size, stream)
+
+    def used_on(self, stream: int) -> None:
+        """It is not given back before another stream is done with what it has now."""
+        if stream != self.stream:
+            self._others.add(stream)
 
     def __del__(self) -> None:
         if hasattr(self, "address"):
-            self.driver.free(self.address, self.stream)
+            self.driver.free(self.address, self.stream, self._others)
 
 
 class DeviceArray:
@@ -150,7 +168,8 @@ class DeviceArray:
         dtype: in MLIR's spelling, such as ``"bf16"``.
         address: of its first element.
         device: the number of the GPU.
-        stream: where it is made.
+        stream: where it was written last.
+        memory: holds the elements.
     """
 
     def __init__(
@@ -166,7 +185,7 @@ class DeviceArray:
         check: called with the stream when the elements are read on the host; raises if they have no
             meaning.
         """
-        self._memory, self._check = memory, check
+        self.memory, self._check = memory, check
         self.dtype, self.shape = dtype, tuple(shape)
         self.address, self.stream = memory.address, memory.stream
         self.device: int = memory.driver.device
@@ -190,7 +209,7 @@ class DeviceArray:
                 "typestr": _TYPESTRINGS[self.dtype],
                 "data": (self.address, False),
                 "strides": None,
-                "stream": self.stream or _LEGACY_STREAM,
+                "stream": self.stream or LEGACY_STREAM,
             }
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
@@ -205,10 +224,10 @@ class DeviceArray:
         if self.dtype not in dtypes.NAMES:
             raise TypeError(f"NumPy has no {self.dtype} without the package ml_dtypes")
         host = np.empty(self.shape, dtypes.NAMES[self.dtype])
-        driver = self._memory.driver
-        driver.enter()
-        driver.copy_out(host.ctypes.data, self.address, host.nbytes, self.stream)
-        driver.synchronize(self.stream)
+        driver = self.memory.driver
+        with driver.current():
+            driver.copy_out(host.ctypes.data, self.address, host.nbytes, self.stream)
+            driver.synchronize(self.stream)
         if self._check is not None:
             self._check(self.stream)
         return host
@@ -222,10 +241,10 @@ class DeviceArray:
         host = np.ascontiguousarray(values)
         if host.shape != self.shape or host.nbytes != self.nbytes:
             raise ValueError(f"expected an array like {self!r}, got {host.dtype}{list(host.shape)}")
-        driver = self._memory.driver
-        driver.enter()
-        driver.copy_in(self.address, host.ctypes.data, host.nbytes, self.stream)
-        driver.synchronize(self.stream)
+        driver = self.memory.driver
+        with driver.current():
+            driver.copy_in(self.address, host.ctypes.data, host.nbytes, self.stream)
+            driver.synchronize(self.stream)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
@@ -236,12 +255,20 @@ class DeviceArray:
     def __dlpack_device__(self) -> tuple[int, int]:
         return _CUDA, self.device
 
-    def __dlpack__(self, *, stream: int | None = None, **_: Any) -> Any:
-        if stream not in (None, -1, self.stream, self.stream or _LEGACY_STREAM):
-            # Another stream would have to wait for ours.
-            driver = self._memory.driver
-            driver.enter()
-            driver.synchronize(self.stream)
+    def __dlpack__(
+        self,
+        *,
+        stream: int | None = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        if copy or dl_device not in (None, self.__dlpack_device__()):
+            raise BufferError("an array on a GPU is given away as it is, without a copy")
+        if stream != _NO_WAIT:
+            driver = self.memory.driver
+            with driver.current():
+                driver.order(stream or LEGACY_STREAM, self.stream)
         return _export(self)
 
 

@@ -3,13 +3,13 @@
 import contextlib
 import ctypes
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from rlx.runtime.cuda.parameters import Packed
 from rlx.runtime.errors import ExecutionError, LoadError
 
-__all__ = ["Driver", "OutOfMemoryError", "available", "driver", "why_not"]
+__all__ = ["LEGACY_STREAM", "Driver", "OutOfMemoryError", "available", "driver", "why_not"]
 
 
 class OutOfMemoryError(ExecutionError, MemoryError):
@@ -18,6 +18,26 @@ class OutOfMemoryError(ExecutionError, MemoryError):
 
 _lock = threading.Lock()
 _drivers: dict[int, "Driver"] = {}
+
+LEGACY_STREAM = 1
+"""Another number for the default stream, 0, which some interfaces take for none."""
+
+_LOG_BYTES = 4096
+_MAP_BYTES = 128
+
+_EncodeTiled = ctypes.CFUNCTYPE(
+    ctypes.c_int,
+    ctypes.c_void_p,  # where the map goes
+    ctypes.c_int,  # type of the elements
+    ctypes.c_uint32,  # rank
+    ctypes.c_void_p,  # the array
+    ctypes.POINTER(ctypes.c_uint64),  # sizes
+    ctypes.POINTER(ctypes.c_uint64),  # strides in bytes, but the innermost
+    ctypes.POINTER(ctypes.c_uint32),  # box
+    ctypes.POINTER(ctypes.c_uint32),  # steps
+    *(ctypes.c_int,) * 4,  # interleave, swizzle, promotion to L2, what is out of bounds
+)
+"""`cuTensorMapEncodeTiled` of cuda.h."""
 
 
 def why_not() -> str | None:
@@ -100,9 +120,10 @@ class Driver:
         )
         self.capability: tuple[int, int] = (int(major), int(minor))
         raw = self._do("ask the GPU", api.cuDeviceGetName(128, handle))
-        self.name: str = raw.decode().rstrip("\0").strip()
+        self.name: str = raw.partition(b"\0")[0].decode().strip()
         self._pool = self._make_pool()
-        self._unfreed: list[tuple[int, int]] = []  # addresses and streams
+        self._unfreed: list[tuple[int, int, Collection[int]]] = []  # what `free` could not
+        self._encode_tiled: Any = None
 
     def _make_pool(self) -> Any:
         """Memory that is kept for the next call; that of others is left as it is."""
@@ -113,33 +134,51 @@ class Driver:
         location.type = api.CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE
         location.id = self.device
         properties.location = location
-        self.enter()
-        pool = self._do("make a pool of memory", api.cuMemPoolCreate(properties))
-        threshold = api.CUmemPool_attribute.CU_MEMPOOL_ATTR_RELEASE_THRESHOLD
-        everything = api.cuuint64_t(2**64 - 1)
-        self._do("keep memory", api.cuMemPoolSetAttribute(pool, threshold, everything))
+        with self.current():
+            pool = self._do("make a pool of memory", api.cuMemPoolCreate(properties))
+            threshold = api.CUmemPool_attribute.CU_MEMPOOL_ATTR_RELEASE_THRESHOLD
+            everything = api.cuuint64_t(2**64 - 1)
+            self._do("keep memory", api.cuMemPoolSetAttribute(pool, threshold, everything))
         return pool
 
     def _do(self, what: str, returned: Sequence[Any]) -> Any:
         return _checked(self.api, what, returned)
 
-    def enter(self) -> None:
-        """Makes this GPU the one that calls of this thread go to."""
-        self._do("use the GPU", self.api.cuCtxSetCurrent(self._context))
+    @contextlib.contextmanager
+    def current(self) -> Iterator[None]:
+        """Calls of this thread go to this GPU; afterwards, to the one of before."""
+        self._do("use the GPU", self.api.cuCtxPushCurrent(self._context))
+        try:
+            yield
+        finally:
+            self.api.cuCtxPopCurrent()
 
     # -- code
 
     def load(self, code: bytes) -> Any:
         """PTX or a cubin, ready to run."""
+        option, log = self.api.CUjit_option, bytearray(_LOG_BYTES)
+        options = {
+            option.CU_JIT_ERROR_LOG_BUFFER: log,
+            option.CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES: _LOG_BYTES,
+        }
         # PTX is text and must end with a zero.
-        return self._do("load the code", self.api.cuModuleLoadData(code + b"\0"))
+        returned = self.api.cuModuleLoadDataEx(
+            code + b"\0", len(options), list(options), list(options.values())
+        )
+        try:
+            return self._do("load the code", returned)
+        except LoadError as error:
+            said = log.partition(b"\0")[0].decode(errors="replace").strip()
+            raise LoadError(f"{error}: {said}" if said else str(error)) from None
 
     def function(self, module: Any, name: str, shared: int) -> Any:
         """A kernel that may use so many bytes of dynamic shared memory."""
         found = self._do(
             f"find kernel '{name}'", self.api.cuModuleGetFunction(module, name.encode())
         )
-        if shared > 48 * 1024:
+        if shared:
+            # More than 48 KiB, with what the kernel has besides, must be asked for.
             which = self.api.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
             self._do(
                 f"give kernel '{name}' {shared} bytes of shared memory",
@@ -217,46 +256,68 @@ class Driver:
             128: api.CUtensorMapSwizzle.CU_TENSOR_MAP_SWIZZLE_128B,
         }[swizzle]
         rank = len(sizes)
-        made = self._do(
-            "describe an array for TMA",
-            api.cuTensorMapEncodeTiled(
-                kind,
-                rank,
-                address,
-                # A size of zero is not allowed.
-                [api.cuuint64_t(max(n, 1)) for n in reversed(sizes)],
-                [api.cuuint64_t(n * size) for n in reversed(strides[:-1])],
-                [api.cuuint32_t(n) for n in reversed(box)],
-                [api.cuuint32_t(1)] * rank,
-                api.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE,
-                pattern,
-                api.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
-                api.CUtensorMapFloatOOBfill.CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
-            ),
+        memory = ctypes.create_string_buffer(2 * _MAP_BYTES)
+        target = -(-ctypes.addressof(memory) // _MAP_BYTES) * _MAP_BYTES
+        status = self._encoder()(
+            target,
+            int(kind),
+            rank,
+            address,
+            # A size of zero is not allowed.
+            (ctypes.c_uint64 * rank)(*(max(n, 1) for n in reversed(sizes))),
+            (ctypes.c_uint64 * rank)(*(n * size for n in reversed(strides[:-1]))),
+            (ctypes.c_uint32 * rank)(*reversed(box)),
+            (ctypes.c_uint32 * rank)(*[1] * rank),
+            int(api.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE),
+            int(pattern),
+            int(api.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_128B),
+            int(api.CUtensorMapFloatOOBfill.CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
         )
-        return ctypes.string_at(made.getPtr(), 128)
+        shape = "x".join(map(str, sizes))
+        self._do(f"describe an array of {shape}x{dtype} for TMA", (api.CUresult(status),))
+        return ctypes.string_at(target, _MAP_BYTES)
+
+    def _encoder(self) -> Any:
+        """The driver's function that makes TMA descriptors.
+
+        `cuda-bindings` has one, too, but it gives the driver memory that is less aligned than the
+        driver may rely on.
+        """
+        if self._encode_tiled is None:
+            address, _ = self._do(
+                "find cuTensorMapEncodeTiled: the NVIDIA driver is older than CUDA 12",
+                self.api.cuGetProcAddress(b"cuTensorMapEncodeTiled", 12000, 0),
+            )
+            self._encode_tiled = _EncodeTiled(int(address))
+        return self._encode_tiled
 
     # -- memory
 
     def allocate(self, size: int, stream: int) -> int:
         """Memory for what comes later in the stream."""
-        for place, owner in self._unfreed[:]:
-            if not self.is_capturing(owner):
-                self._unfreed.remove((place, owner))
-                self.api.cuMemFreeAsync(place, owner)
+        waiting, self._unfreed = self._unfreed, []
+        for entry in waiting:
+            self.free(*entry)
         what = f"allocate {size} bytes on {self.name}"
         returned = self.api.cuMemAllocFromPoolAsync(max(size, 1), self._pool, stream)
         return int(self._do(what, returned))
 
-    def free(self, address: int, stream: int) -> None:
-        """Gives memory back when the stream has come this far; never fails."""
-        with contextlib.suppress(Exception):  # at exit the driver may be gone
-            self.enter()
+    def free(self, address: int, stream: int, others: Collection[int] = ()) -> None:
+        """Gives memory back when the stream has come this far; never fails.
+
+        Args:
+            address: the memory.
+            stream: that it was allocated for.
+            others: streams that use it, too.
+        """
+        with contextlib.suppress(Exception), self.current():  # at exit the driver may be gone
             if self.is_capturing(stream):
                 # A graph can free only what it has allocated.
-                self._unfreed.append((address, stream))
-            else:
-                self.api.cuMemFreeAsync(address, stream)
+                self._unfreed.append((address, stream, others))
+                return
+            for other in others:
+                self.order(stream, other)
+            self.api.cuMemFreeAsync(address, stream)
 
     def copy_in(self, address: int, source: int, size: int, stream: int) -> None:
         """From the host; returns when the host's memory may change again."""
@@ -278,7 +339,28 @@ class Driver:
         """Waits for everything in a stream."""
         self._do("wait for the GPU", self.api.cuStreamSynchronize(stream))
 
+    def order(self, stream: int, after: int) -> None:
+        """What comes later in a stream waits for what is in another one."""
+        if (stream or LEGACY_STREAM) == (after or LEGACY_STREAM):
+            return
+        flag = int(self.api.CUevent_flags.CU_EVENT_DISABLE_TIMING)
+        event = self._do("make an event", self.api.cuEventCreate(flag))
+        try:
+            self._do("record an event", self.api.cuEventRecord(event, after))
+            self._do("wait for an event", self.api.cuStreamWaitEvent(stream, event, 0))
+        finally:
+            self.api.cuEventDestroy(event)
+
     def is_capturing(self, stream: int) -> bool:
-        """Whether the stream records a graph."""
-        status = self._do("ask the stream", self.api.cuStreamIsCapturing(stream))
+        """Whether the stream records a graph, or cannot be asked since another one does."""
+        returned = self.api.cuStreamIsCapturing(stream)
+        if returned[0] == self.api.CUresult.CUDA_ERROR_STREAM_CAPTURE_IMPLICIT:
+            return True
+        status = self._do("ask the stream", returned)
         return status != self.api.CUstreamCaptureStatus.CU_STREAM_CAPTURE_STATUS_NONE
+
+    def device_of(self, address: int) -> int:
+        """The number of the GPU that memory is on."""
+        which = self.api.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+        what = f"find the GPU of address {address:#x}"
+        return int(self._do(what, self.api.cuPointerGetAttribute(which, address)))

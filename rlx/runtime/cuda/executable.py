@@ -12,9 +12,10 @@ from rlx.runtime.call import check_overlap, match
 from rlx.runtime.cuda import driver as drivers
 from rlx.runtime.cuda.arrays import DeviceArray, Foreign, Memory, foreign, is_on_device, itemsize
 from rlx.runtime.cuda.launching import Launch, Launcher, Places
-from rlx.runtime.cuda.operands import handle_of, scalar, span_of
+from rlx.runtime.cuda.operands import Stream, handle_of, scalar, spans
 from rlx.runtime.cuda.plan import Layout, Plan, arrange
 from rlx.runtime.errors import ArgumentError, ExecutionError, LoadError
+from rlx.runtime.overlap import find_overlap
 from rlx.runtime.program import Program, Spec
 
 __all__ = ["CudaExecutable"]
@@ -55,6 +56,7 @@ class CudaExecutable:
         self.program = program
         self.timings: dict[str, float] = {}
         self._plan: Plan = program.plan
+        self._made = [spec for spec in program.results if spec.alias is None]
         self._device = device
         self._cubin = cubin
         self._gpu = gpu
@@ -67,6 +69,8 @@ class CudaExecutable:
         self._kept: list[Memory] = []  # what captured graphs may still use
         self._layouts: dict[Any, Layout] = {}
         self._launches: dict[Any, tuple[Layout, list[Launch]]] = {}
+        # Streams of the caller: memory is given back in them, so they must last as long.
+        self._streams: dict[int, Any] = {}
         self._lock = threading.RLock()
 
     def __repr__(self) -> str:
@@ -103,21 +107,27 @@ class CudaExecutable:
         with self._lock:
             if self._gpu is None:
                 self._gpu = drivers.driver(self._device)
-            self._gpu.enter()
             if self._launcher is None:
                 _check_architecture(self._plan.arch, self._gpu)
-                self._launcher = Launcher(self._gpu, self._load_code())
-                for at in range(len(self._plan.constants)):
-                    self._constants.append(self._upload(self._plan.constant(at), 0))
-                self._status = Memory(self._gpu, _STATUS_BYTES, 0)
-                self._gpu.clear(self._status.address, _STATUS_BYTES, 0)
-                self._gpu.synchronize(0)
+                with self._gpu.current():
+                    self._prepare()
             if self._pending:
-                for at, array in self._pending.items():
-                    self._bound[at] = self._to_device(self.program.arguments[at], array, 0)
-                self._gpu.synchronize(0)
+                with self._gpu.current():
+                    for at, array in self._pending.items():
+                        self._bound[at] = self._to_device(self.program.arguments[at], array, 0)
+                    self._gpu.synchronize(0)
                 self._pending.clear()
             return self._gpu
+
+    def _prepare(self) -> None:
+        code = self._load_code()
+        self._constants = [
+            self._upload(self._plan.constant(at), 0) for at in range(len(self._plan.constants))
+        ]
+        self._status = Memory(self._gpu, _STATUS_BYTES, 0)
+        self._gpu.clear(self._status.address, _STATUS_BYTES, 0)
+        self._gpu.synchronize(0)
+        self._launcher = Launcher(self._gpu, code)
 
     def _load_code(self) -> Any:
         if self._cubin is not None:
@@ -158,9 +168,11 @@ class CudaExecutable:
             arrays = gather(self.program, rest, known)
             found = {}
             if ready:
-                self.load()
-                for at, spec in ready.items():
-                    found[at] = self._operand(spec, parameters[spec.name], 0)
+                gpu = self.load()
+                with gpu.current():
+                    for at, spec in ready.items():
+                        found[at] = self._operand(spec, parameters[spec.name], Stream())
+                    gpu.synchronize(0)  # then calls in any stream find them
             for at in (*found, *arrays):
                 self._pending.pop(at, None)
                 self._bound.pop(at, None)
@@ -173,8 +185,10 @@ class CudaExecutable:
         from rlx import dtypes
 
         name = next(name for name, known in dtypes.NAMES.items() if known == np.dtype(dtype))
-        memory = Memory(self.load(), math.prod(shape) * itemsize(name), 0)
-        self._gpu.clear(memory.address, memory.size, 0)
+        gpu = self.load()
+        with gpu.current():
+            memory = Memory(gpu, math.prod(shape) * itemsize(name), 0)
+            gpu.clear(memory.address, memory.size, 0)
         return DeviceArray(memory, name, shape)
 
     # -- calls
@@ -201,6 +215,7 @@ class CudaExecutable:
             out: arrays on the GPU to write results to, by the names of the results.
         """
         handle = handle_of(stream)
+        self._streams[handle] = stream
 
         def call(*args: Any, **kwargs: Any) -> Any:
             return _single(self._call(args, kwargs, handle, out or {}))
@@ -213,57 +228,65 @@ class CudaExecutable:
         Raises:
             ExecutionError: a check inside of a call has failed.
         """
-        gpu = self.load()
-        gpu.synchronize(handle_of(stream))
+        self.load()
         self._raise_if_failed(handle_of(stream))
 
     def _raise_if_failed(self, stream: int) -> None:
+        """Waits for a stream, and raises what checks have found in it."""
         assert self._status is not None
         status = np.zeros(1, np.int64)
         address = self._status.address
-        self._gpu.copy_out(status.ctypes.data, address, status.nbytes, stream)
-        self._gpu.synchronize(stream)
+        with self._gpu.current():
+            self._gpu.copy_out(status.ctypes.data, address, status.nbytes, stream)
+            self._gpu.synchronize(stream)
+            if status[0]:
+                self._gpu.clear(address, status.nbytes, stream)
         if status[0]:
-            self._gpu.clear(address, status.nbytes, stream)
             raise ExecutionError(self.program.messages[int(status[0]) - 1])
 
     def _call(
-        self, args: Sequence[Any], kwargs: Mapping[str, Any], stream: int, out: Mapping[str, Any]
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], handle: int, out: Mapping[str, Any]
     ) -> list[Any]:
-        specs = self.program.arguments
         with self._lock:
             values = match(self.program, args, kwargs, {*self._bound, *self._pending})
             gpu = self.load()
-            capturing = gpu.is_capturing(stream) if stream else False
-            scalars = {n: scalar(specs[n], v) for n, v in values.items() if specs[n].scalar}
-            operands = dict(self._bound)
-            copied: dict[int, np.ndarray] = {}
-            on_device = bool(out)
-            for n, value in values.items():
-                if specs[n].scalar:
-                    continue
-                if is_on_device(value):
-                    operands[n], on_device = self._operand(specs[n], value, stream), True
-                elif capturing:
-                    raise ArgumentError(
-                        f"argument '{specs[n].name}': expected an array on the GPU while a graph "
-                        f"is captured, but found {type(value).__name__}"
-                    )
-                else:
-                    operands[n], copied[n] = self._copied(specs[n], value, stream)
-            check_overlap(
-                self.program, values.keys(), lambda: [span_of(n, o) for n, o in operands.items()]
-            )
-            layout = self._layout(operands, scalars)
-            results = self._results(layout, stream, out, capturing)
-            self._launch(layout, operands, results, stream, capturing)
-            for n, array in copied.items():
-                if specs[n].writable:
-                    gpu.copy_out(array.ctypes.data, operands[n].address, array.nbytes, stream)
-            if not on_device and not results:
-                self._raise_if_failed(stream)
-            elif any(specs[n].writable for n in copied):
-                gpu.synchronize(stream)
+            with gpu.current():
+                # The default stream of before per-thread ones cannot record.
+                capturing = gpu.is_capturing(handle) if handle else False
+                return self._run(values, Stream(handle, capturing), out)
+
+    def _run(self, values: Mapping[int, Any], stream: Stream, out: Mapping[str, Any]) -> list[Any]:
+        specs = self.program.arguments
+        scalars = {n: scalar(specs[n], v) for n, v in values.items() if specs[n].scalar}
+        operands = dict(self._bound)
+        copied: dict[int, np.ndarray] = {}
+        on_device = bool(out)
+        for n, value in values.items():
+            if specs[n].scalar:
+                continue
+            if is_on_device(value):
+                operands[n], on_device = self._operand(specs[n], value, stream), True
+            elif stream.capturing:
+                raise ArgumentError(
+                    f"argument '{specs[n].name}': expected an array on the GPU while a graph "
+                    f"is captured, but found {type(value).__name__}"
+                )
+            else:
+                operands[n], copied[n] = self._copied(specs[n], value, stream.handle)
+        check_overlap(self.program, values.keys(), lambda: spans(operands))
+        layout = self._layout(operands, scalars)
+        results = self._results(layout, stream, out)
+        self._check_apart(operands, results, out)
+        self._launch(layout, operands, results, stream)
+        self._remember(values, out, stream.handle)
+        written = [n for n in copied if specs[n].writable]
+        for n in written:
+            array = copied[n]
+            self._gpu.copy_out(array.ctypes.data, operands[n].address, array.nbytes, stream.handle)
+        if not on_device and not results:
+            self._raise_if_failed(stream.handle)
+        elif written:
+            self._gpu.synchronize(stream.handle)
         made = iter(results)
         returned: list[Any] = []
         for spec in self.program.results:
@@ -275,12 +298,23 @@ class CudaExecutable:
             returned.append(out.get(spec.name, result) if on_device else result.numpy())
         return returned
 
+    def _remember(self, values: Mapping[int, Any], out: Mapping[str, Any], stream: int) -> None:
+        """Notes in arrays of ours where they were used."""
+        for array in (*values.values(), *out.values()):
+            if isinstance(array, DeviceArray):
+                array.memory.used_on(stream)
+        specs = self.program.arguments
+        for array in (*(v for n, v in values.items() if specs[n].writable), *out.values()):
+            if isinstance(array, DeviceArray):
+                array.stream = stream
+
     # -- arguments
 
-    def _operand(self, spec: Spec, value: Any, stream: int) -> Foreign:
-        """An array on the GPU."""
+    def _operand(self, spec: Spec, value: Any, stream: Stream) -> Foreign:
+        """An array on the GPU, which the stream waits for."""
         try:
-            found = foreign(value, stream)
+            # What a graph takes must be there before.
+            found = foreign(value, None if stream.capturing else stream.handle)
         except ArgumentError as error:
             raise ArgumentError(f"argument '{spec.name}': {error}") from None
         fits = found.dtype == spec.dtype and len(found.shape) == len(spec.shape)
@@ -293,16 +327,23 @@ class CudaExecutable:
                 f"argument '{spec.name}': expected {spec.type}, but found "
                 f"tensor<{dims}{found.dtype}>"
             )
-        if found.device != self._gpu.device:
+        device = self._gpu.device_of(found.address) if found.device is None else found.device
+        if device != self._gpu.device:
             raise ArgumentError(
                 f"argument '{spec.name}': expected an array on cuda:{self._gpu.device}, but found "
-                f"one on cuda:{found.device}"
+                f"one on cuda:{device}"
+            )
+        if found.read_only and spec.writable:
+            raise ArgumentError(
+                f"argument '{spec.name}' is updated in place, but the array is read-only"
             )
         if found.address % _POINTER_ALIGNMENT:
             raise ArgumentError(
                 f"argument '{spec.name}': expected memory that is aligned to "
                 f"{_POINTER_ALIGNMENT} bytes, but found address {found.address:#x}"
             )
+        if found.after is not None and not stream.capturing:
+            self._gpu.order(stream.handle, found.after)
         return found
 
     def _copied(self, spec: Spec, value: Any, stream: int) -> tuple[Foreign, np.ndarray]:
@@ -330,41 +371,51 @@ class CudaExecutable:
             raise ExecutionError(self.program.messages[layout.failed])
         return layout
 
-    def _results(
-        self, layout: Layout, stream: int, out: Mapping[str, Any], capturing: bool
-    ) -> list[Any]:
+    def _results(self, layout: Layout, stream: Stream, out: Mapping[str, Any]) -> list[Any]:
         """The memory of results: the caller's, or new."""
-        specs = [spec for spec in self.program.results if spec.alias is None]
-        if unknown := sorted(out.keys() - {spec.name for spec in specs}):
+        if unknown := sorted(out.keys() - {spec.name for spec in self._made}):
             raise ArgumentError(f"'{self.program.entry}' has no result '{unknown[0]}'")
         found: list[Any] = []
-        for spec, result in zip(specs, self._plan.results, strict=True):
+        for spec, result in zip(self._made, self._plan.results, strict=True):
             shape = tuple(layout.values[n] for n in result.shape)
             if spec.name in out:
-                wanted = Spec(spec.name, spec.dtype, shape)
+                wanted = Spec(spec.name, spec.dtype, shape, writable=True)
                 found.append(self._operand(wanted, out[spec.name], stream))
-            elif capturing:
+            elif stream.capturing:
                 raise ArgumentError(
                     f"result '{spec.name}': expected an array in 'out' while a graph is captured"
                 )
             else:
-                memory = Memory(self._gpu, layout.values[result.size], stream)
+                memory = Memory(self._gpu, layout.values[result.size], stream.handle)
                 found.append(DeviceArray(memory, spec.dtype, shape, self._raise_if_failed))
         return found
 
-    def _workspace(self, size: int, stream: int, capturing: bool) -> int:
+    def _check_apart(
+        self, operands: Mapping[int, Foreign], results: Sequence[Any], out: Mapping[str, Any]
+    ) -> None:
+        """Arrays of the caller for results share no memory with arguments, or with each other."""
+        if not out:
+            return
+        count = len(self.program.arguments)
+        given = {count + at: results[at] for at, spec in enumerate(self._made) if spec.name in out}
+        if found := find_overlap(spans({**operands, **given}), set(given)):
+            names = [spec.name for spec in (*self.program.arguments, *self._made)]
+            first, second = (names[number] for number in found)
+            raise ArgumentError(f"result '{first}' shares memory with '{second}'")
+
+    def _workspace(self, size: int, stream: Stream) -> int:
         """Memory that lasts between calls in a stream, so that graphs can use it."""
         if not size:
             return 0
-        memory = self._workspaces.get(stream)
+        memory = self._workspaces.get(stream.handle)
         if memory is None or memory.size < size:
-            if capturing:
+            if stream.capturing:
                 raise ExecutionError(
                     "a graph can be captured only after a call with the same sizes in that stream"
                 )
-            if memory is not None:
-                self._kept.append(memory)
-            memory = self._workspaces[stream] = Memory(self._gpu, size, stream)
+            memory = self._workspaces[stream.handle] = Memory(self._gpu, size, stream.handle)
+        if stream.capturing and memory not in self._kept:
+            self._kept.append(memory)
         return memory.address
 
     # -- launches
@@ -374,10 +425,9 @@ class CudaExecutable:
         layout: Layout,
         operands: Mapping[int, Foreign],
         results: Sequence[Any],
-        stream: int,
-        capturing: bool,
+        stream: Stream,
     ) -> None:
-        workspace = self._workspace(layout.workspace, stream, capturing)
+        workspace = self._workspace(layout.workspace, stream)
         count = len(self.program.arguments)
         addresses = tuple(operands[n].address if n in operands else 0 for n in range(count))
         made = tuple(result.address for result in results)
@@ -390,7 +440,7 @@ class CudaExecutable:
             # The layout is kept, so that no other one gets its identity.
             self._launches[key] = layout, [launch for launch in prepared if launch is not None]
         for launch in self._launches[key][1]:
-            self._launcher.run(launch, stream)
+            self._launcher.run(launch, stream.handle)
 
 
 def _single(results: list[Any]) -> Any:

@@ -1,6 +1,8 @@
 """What callers pass besides arrays on a GPU."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,11 +12,28 @@ from rlx.runtime.errors import ArgumentError
 from rlx.runtime.overlap import Span
 from rlx.runtime.program import Spec
 
-__all__ = ["handle_of", "scalar", "span_of"]
+__all__ = ["Stream", "handle_of", "scalar", "spans"]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Where a call runs.
+
+    Attributes:
+        handle: its number; 0 for the default stream.
+        capturing: whether it records a graph.
+    """
+
+    handle: int = 0
+    capturing: bool = False
 
 
 def handle_of(stream: Any) -> int:
-    """The number of a stream."""
+    """The number of a stream.
+
+    Raises:
+        ArgumentError: it is no stream.
+    """
     if stream is None:
         return 0
     if hasattr(stream, "__cuda_stream__"):
@@ -22,7 +41,12 @@ def handle_of(stream: Any) -> int:
     for name in ("cuda_stream", "ptr"):
         if hasattr(stream, name):
             return int(getattr(stream, name))
-    return int(stream)
+    try:
+        return int(stream)
+    except (TypeError, ValueError):
+        raise ArgumentError(
+            f"expected a stream or the number of one, but found {stream!r}"
+        ) from None
 
 
 def scalar(spec: Spec, value: Any) -> int | float:
@@ -31,7 +55,10 @@ def scalar(spec: Spec, value: Any) -> int | float:
     Raises:
         ArgumentError: it is none, or does not fit the type.
     """
-    found = np.asarray(value)
+    try:
+        found = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):  # on a GPU, or of lists that do not match
+        found = np.asarray(None)
     if found.ndim or found.dtype.kind not in "biuf":
         raise ArgumentError(f"argument '{spec.name}': expected {spec.type}, but found {value!r}")
     whole = found.dtype.kind in "biu"
@@ -46,7 +73,10 @@ def scalar(spec: Spec, value: Any) -> int | float:
     return float(found)
 
 
-def span_of(at: int, operand: Foreign) -> Span:
-    """Where argument ``at`` lies."""
-    size = math.prod(operand.shape) * itemsize(operand.dtype)
-    return operand.address, operand.address + size, at
+def spans(arrays: Mapping[int, Foreign]) -> list[Span]:
+    """Where arrays lie, by number; those without elements lie nowhere."""
+    found = []
+    for number, array in arrays.items():
+        if size := math.prod(array.shape) * itemsize(array.dtype):
+            found.append((array.address, array.address + size, number))
+    return found
