@@ -250,6 +250,19 @@ def _named_barrier(c: Compiler, op: Any) -> Step:
     return run
 
 
+@handles("nvvm.barrier.arrive")
+def _arrive_at_barrier(c: Compiler, op: Any) -> Step:
+    number, count = c.inputs(op)
+
+    def run(threads: Threads) -> None:
+        if not threads.full:
+            raise KernelError("a barrier that some threads do not reach")
+        values = [int(threads.uniform(threads.env[slot], "a barrier")) for slot in (number, count)]
+        threads.block.arrive(values[0], threads, values[1])
+
+    return run
+
+
 @handles("nvvm.bar.warp.sync")
 def _warp_sync(c: Compiler, op: Any) -> Step:
     # Lock step; what warps hand over without a barrier of the block is reported as a race.

@@ -2,7 +2,7 @@
 
 Copies land when somebody waits for their barrier, and products are computed when they are waited
 for, so that whoever reads too early, or overwrites too early, is found out. Warp groups run on
-their own; barriers between them and generic accesses to shared memory are not checked for races.
+their own; whether what they do in shared memory is in order is checked by `order`.
 """
 
 import re
@@ -13,8 +13,9 @@ import ml_dtypes
 import numpy as np
 
 from rlx.testing.gpu_interpreter.memory import POISON, KernelError, TensorMap, View
+from rlx.testing.gpu_interpreter.order import Order
 from rlx.testing.gpu_interpreter.program import Compiler, Step, attribute, handles
-from rlx.testing.gpu_interpreter.threads import Block, Threads, Wait
+from rlx.testing.gpu_interpreter.threads import Threads, Wait
 
 __all__ = ["group_size"]
 
@@ -38,14 +39,26 @@ def swizzle(address: np.ndarray) -> np.ndarray:
 
 
 class Barrier:
-    """An mbarrier: phases end when all arrived and all expected bytes landed."""
+    """An mbarrier: phases end when all arrived and all expected bytes landed.
 
-    def __init__(self, count: int):
+    Attributes:
+        past: what comes before the end of the phase.
+        passed_on: the same of the last one that ended.
+    """
+
+    def __init__(self, count: int, order: Order):
         self.count = self.pending = count
         self.bytes, self.phase = 0, 0
         self.copies: list[Callable[[], None]] = []
+        self.order, self.past, self.passed_on = order, order.nothing(), order.nothing()
 
-    def arrive(self) -> None:
+    def arrive(self, group: int, count: int = 1) -> None:
+        if count:
+            self.order.release(group, self.past)
+        for _ in range(count):
+            self._arrive()
+
+    def _arrive(self) -> None:
         self.pending -= 1
         if self.pending < 0:
             raise KernelError(f"more than {self.count} threads arrive at an mbarrier")
@@ -55,6 +68,7 @@ class Barrier:
         if self.pending == 0 and self.bytes == 0:
             self.phase += 1
             self.pending = self.count
+            self.past, self.passed_on = self.order.nothing(), self.past
 
     def passed(self, parity: bool) -> bool:
         """Whether the phase of this parity is over; lands what it waits for."""
@@ -62,6 +76,8 @@ class Barrier:
             copies, self.copies = self.copies, []
             for land in copies:
                 land()
+            if self.bytes < 0:
+                raise KernelError("more bytes land than an mbarrier expects")
             self.check()
         return self.phase & 1 != parity
 
@@ -102,7 +118,10 @@ def _init(c: Compiler, op: Any) -> Step:
             raise KernelError("several threads initialise an mbarrier")
         which = int(threads.uniform(threads.env[number], "an mbarrier"))
         expected = int(threads.uniform(threads.env[count], "a count"))
-        threads.block.barriers[threads.env[group][0], which] = Barrier(expected)
+        order = threads.block.order
+        if order is None:
+            raise KernelError("mbarriers in a block that is not made of warp groups")
+        threads.block.barriers[threads.env[group][0], which] = Barrier(expected, order)
 
     return run
 
@@ -116,7 +135,7 @@ def _expect(c: Compiler, op: Any) -> Step:
         barrier = _barrier(threads, group, number)
         for _ in range(int(active.sum())):
             barrier.bytes += int(threads.uniform(threads.env[size], "a size"))
-            barrier.arrive()
+            barrier.arrive(threads.group)
 
     return run
 
@@ -131,6 +150,7 @@ def _wait(c: Compiler, op: Any) -> Step:
         if not barrier.passed(which):
             text = f"mbarrier {threads.uniform(threads.env[number], 'an mbarrier')}"
             yield (lambda: barrier.passed(which)), f"{text}, parity {int(which)}"
+        barrier.order.acquire(threads.group, barrier.passed_on)
 
     return run
 
@@ -155,13 +175,39 @@ class _Handle:
 
 @handles(
     "nvvm.fence.mbarrier.init",
-    "nvvm.fence.proxy",
-    "nvvm.setmaxregister",
     "nvgpu.tma.prefetch.descriptor",
     "nvgpu.tma.fence.descriptor",
 )
 def _nothing(c: Compiler, op: Any) -> Step:
     return lambda threads: None
+
+
+@handles("nvvm.fence.proxy")
+def _fence(c: Compiler, op: Any) -> Step:
+    def run(threads: Threads) -> None:
+        if threads.block.order is not None:
+            threads.block.order.fence(threads.group)
+
+    return run
+
+
+_REGISTERS = 1 << 16
+
+
+@handles("nvvm.setmaxregister")
+def _set_registers(c: Compiler, op: Any) -> Step:
+    count = attribute(op, "regCount")
+
+    def run(threads: Threads) -> None:
+        if count % 8 or not 24 <= count <= 256:
+            raise KernelError(f"expects a multiple of 8 from 24 to 256 registers, got {count}")
+        found = threads.block.registers
+        found[threads.group] = count
+        groups = threads.block.threads // threads.count
+        if len(found) == groups and sum(found.values()) * threads.count > _REGISTERS:
+            raise KernelError(f"warp groups want {sum(found.values()) * threads.count} registers")
+
+    return run
 
 
 # -- TMA -------------------------------------------------------------------------------------------
@@ -176,8 +222,20 @@ def _descriptor(c: Compiler, op: Any) -> Step:
         env = threads.env
         sizes = [int(threads.uniform(env[slot], "a size")) for slot in box]
         threads.env[output] = TensorMap(as_array(env[source]), sizes)
+        _mappable(env[source], sizes)
 
     return run
+
+
+def _mappable(view: View, box: list[int]) -> None:
+    """What the driver would refuse."""
+    strides = [stride * view.itemsize for stride in view.strides[:-1]]
+    if int(view.offset[0]) % 16 or any(stride % 16 for stride in strides):
+        raise KernelError(f"TMA of rows that are not aligned to 16 bytes: strides {strides}")
+    if view.strides[-1] != 1 or not all(1 <= size <= 256 for size in box):
+        raise KernelError(f"TMA of a box {box}, strides {view.strides}")
+    if box[-1] * view.itemsize != 128:
+        raise KernelError("a swizzle of 128 bytes of rows of another size")
 
 
 def as_array(view: View) -> np.ndarray:
@@ -218,10 +276,15 @@ def _load(c: Compiler, op: Any) -> Step:
             raise KernelError("a TMA copy past the end of shared memory")
         address = swizzle(place + np.arange(0, size, 16))
         bytes_at = address[:, None] + np.arange(16)
+        granules = memory.granules(address, 16)
+        if memory.in_flight is not None and memory.in_flight[granules].any():
+            raise KernelError("a copy overwrites what another one still writes")
+        copy = barrier.order.start_copy(threads.group, granules)
         memory.data[bytes_at] = POISON
         memory.fly(address, 16, True)
 
         def land() -> None:
+            barrier.past.copies |= 1 << copy
             memory.data[bytes_at] = values.view(np.uint8).reshape(-1, 16)
             memory.fly(address, 16, False)
             barrier.bytes -= size
@@ -270,8 +333,7 @@ def _arrive(c: Compiler, op: Any) -> Step:
     def run(threads: Threads) -> Generator[Wait, None, None]:
         active = threads.mask & (threads.env[predicate] != 0)
         handle = threads.env[address][0]
-        for _ in range(int(active.sum())):
-            handle.barrier.arrive()
+        handle.barrier.arrive(threads.group, int(active.sum()))
         # Whoever waited for it goes on first.
         yield (lambda: True), "nothing"
 
@@ -317,29 +379,46 @@ def _products(c: Compiler, op: Any, text: str, constraints: list[str]) -> Step:
         if not threads.full:
             raise KernelError("wgmma that some threads do not take part in")
         values = [env[slot] for slot in inputs]
-        before = [np.array(threads.spread(env[slot])) for slot in tied]
+        before = [threads.spread(env[slot]) for slot in tied]  # there once those before are
         made = [np.full(128, np.nan, np.float32) for _ in range(outputs)]
         block = threads.block
 
         def operand(name: str) -> Any:
             return values[int(name.strip("$ ")) - outputs]
 
+        places_of: dict[str, np.ndarray] = {}
+        for _, _, _, left, right, flags in parts:
+            if not left.startswith("{"):
+                places_of[left] = _places(threads, operand(left), 64, False)
+            transposed = bool(int(flags.split(",")[-1]))
+            places_of[f"${right}"] = _places(threads, operand(right), columns, transposed)
+        memory, order = block.memory, block.order
+        every = [np.unique(place // memory.granule) for place in places_of.values()]
+        used = np.unique(np.concatenate(every))
+        if memory.in_flight is not None and memory.in_flight[used].any():
+            raise KernelError("a product of what a copy that nobody waited for writes")
+        if order is None:
+            raise KernelError("wgmma in a block that is not made of warp groups")
+        order.start_product(threads.group, used)
+
+        def matrix(name: str) -> np.ndarray:
+            return memory.view(element)[places_of[name] // 2].astype(np.float32)
+
         def go() -> None:
+            order.end_product(threads.group, used)
             total = np.zeros((64, columns), np.float32)
             for place, value in zip(places, before, strict=False):
                 total[place] = value
             for keep, _, _, left, right, flags in parts:
                 numbers = [int(n) for n in flags.split(",")]
-                transposed = numbers[-1]
                 if left.startswith("{"):
                     registers = [operand(name) for name in left.strip("{}").split(",")]
                     a = _from_registers(threads, registers, element)
                 else:
                     if numbers[-2]:
                         raise NotImplementedError("a transposed left operand")
-                    a = _matrix(block, threads, operand(left), 64, element, False)
-                b = _matrix(block, threads, operand(right), columns, element, bool(transposed))
-                total = (total if keep == "1" else 0) + a @ b.T
+                    a = matrix(left)
+                total = (total if keep == "1" else 0) + a @ matrix(f"${right}").T
             for place, value in zip(places, made, strict=True):
                 value[:] = total[place]
 
@@ -359,23 +438,20 @@ def _from_registers(threads: Threads, registers: list[np.ndarray], element: Any)
     return a
 
 
-def _matrix(
-    block: Block, threads: Threads, value: np.ndarray, rows: int, element: Any, transposed: bool
-) -> np.ndarray:
-    """[rows, 16] of what a descriptor names; ``transposed``: rows lie along memory."""
+def _places(threads: Threads, value: np.ndarray, rows: int, transposed: bool) -> np.ndarray:
+    """Addresses [rows, 16] of what a descriptor names; ``transposed``: rows lie along memory."""
     descriptor = int(threads.uniform(value, "a descriptor")) & (2**64 - 1)
     start, leading, stride = ((descriptor >> at & 0x3FFF) << 4 for at in (0, 16, 32))
     if descriptor >> 62 != 1:
         raise NotImplementedError("a swizzle other than that of 128 bytes")
+    if start % 1024 >= (16 if transposed else 128):
+        raise NotImplementedError("a matrix that does not begin with rows of the swizzle")
     row, k = np.meshgrid(np.arange(rows), np.arange(16), indexing="ij")
     if transposed:
         at = start + row // 64 * leading + k // 8 * stride + k % 8 * 128 + row % 64 * 2
     else:
         at = start + row // 8 * stride + row % 8 * 128 + k * 2
     at = swizzle(at)
-    memory = block.memory
-    if int(at.max()) + 2 > len(memory.data) or int(at.min()) < block.base:
+    if int(at.max()) + 2 > len(threads.block.memory.data) or int(at.min()) < threads.block.base:
         raise KernelError("a product of what lies outside of shared memory")
-    if memory.in_flight is not None and memory.in_flight[at // memory.granule].any():
-        raise KernelError("a product of what a copy that nobody waited for writes")
-    return memory.view(element)[at // 2].astype(np.float32)
+    return at

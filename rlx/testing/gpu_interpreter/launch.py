@@ -18,6 +18,7 @@ from rlx.testing.gpu_interpreter.memory import (
     byte_view,
     root_of,
 )
+from rlx.testing.gpu_interpreter.order import Order
 from rlx.testing.gpu_interpreter.program import Compiler, dtype_of
 from rlx.testing.gpu_interpreter.threads import Block, Threads
 
@@ -91,6 +92,8 @@ def run(
             number, index, grid, size, end + compiler.shared_size, compiler.granule, counters
         )
         here.dynamic, here.dynamic_end = shared, end
+        if groups is not None:
+            here.order = Order(here.threads // groups, here.memory)
         team = []
         for first in range(0, here.threads, groups or here.threads):
             threads = Threads(here, first, groups or here.threads, len(compiler.slots))

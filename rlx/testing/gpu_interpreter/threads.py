@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from rlx.testing.gpu_interpreter.memory import EPOCHS, POISON, Buffer, Counters, KernelError, View
+from rlx.testing.gpu_interpreter.order import Order, Past
 
 __all__ = ["Block", "Threads", "Wait"]
 
@@ -36,13 +37,26 @@ class Block:
         )
         self.dynamic, self.dynamic_end = 0, 0
         self.arrived: dict[int, int] = {}
+        self.expected: dict[int, int] = {}
         self.generation: dict[int, int] = {}
         self.barriers: dict[Any, Any] = {}
+        self.order: Order | None = None
+        self.handed: dict[tuple[int, int], Past] = {}  # by barrier and generation
+        self.registers: dict[int, int] = {}  # of warp groups that said how many they want
 
-    def arrive(self, barrier: int, threads: int, expected: int) -> int:
+    def arrive(self, barrier: int, threads: "Threads", expected: int) -> int:
         """Counts threads at a barrier; returns the generation that they wait to end."""
+        if not 0 <= barrier < 16 or expected % 32:
+            raise KernelError(f"there is no barrier {barrier} of {expected} threads")
         now = self.generation.setdefault(barrier, 0)
-        self.arrived[barrier] = self.arrived.get(barrier, 0) + threads
+        arrived = self.arrived.get(barrier, 0)
+        if arrived and self.expected[barrier] != expected:
+            raise KernelError(f"barrier {barrier}: of {self.expected[barrier]}, or of {expected}")
+        self.arrived[barrier] = arrived + threads.count
+        self.expected[barrier] = expected
+        if self.order is not None:
+            past = self.handed.setdefault((barrier, now), self.order.nothing())
+            self.order.release(threads.group, past)
         if self.arrived[barrier] > expected:
             raise KernelError(f"barrier {barrier}: more than {expected} threads arrive")
         if self.arrived[barrier] == expected:
@@ -68,6 +82,7 @@ class Threads:
         self.products: list[Callable[[], None]] = []
         # Groups of a block that go their own ways each have epochs of their own.
         self.alone = count == block.threads
+        self.group = first // count
         self.passed = 0
 
     @property
@@ -75,7 +90,7 @@ class Threads:
         """Accesses of two threads are ordered if their epochs differ."""
         if self.alone:
             return self.block.epoch
-        return self.block.first_epoch + self.first // 128 * 4096 + self.passed
+        return self.block.first_epoch + self.group * 4096 + self.passed
 
     def activate(self, mask: np.ndarray) -> None:
         self.mask, self.full = mask, bool(mask.all())
@@ -109,6 +124,8 @@ class Threads:
         thread = self.thread if self.full else self.thread[self.mask]
         view.buffer.note_read(active, size, thread, self.epoch)
         if view.shared:
+            if self.block.order is not None:
+                self.block.order.read(self.group, view.buffer.granules(active, size))
             self.block.counters.banks("shared.load", address, size, self.mask)
         return view.gather(address, elements)
 
@@ -123,6 +140,9 @@ class Threads:
         values = self.spread(values)[self.mask]
         view.buffer.note_write(address[self.mask], size, self.thread[self.mask], self.epoch)
         if view.shared:
+            if self.block.order is not None:
+                at = view.buffer.granules(address[self.mask], size)
+                self.block.order.write(self.group, at)
             self.block.counters.banks("shared.store", address, size, self.mask)
         view.scatter(address[self.mask], values)
 
@@ -133,6 +153,8 @@ class Threads:
             raise KernelError("a barrier that some threads do not reach")
         block = self.block
         self.passed += 1
-        before = block.arrive(number, self.count, expected)
+        before = block.arrive(number, self, expected)
         if block.generation[number] == before:
             yield (lambda: block.generation[number] != before), f"barrier {number}"
+        if block.order is not None:
+            block.order.acquire(self.group, block.handed[number, before])
