@@ -103,6 +103,15 @@ def test_masks(shape):
     attend(2, 20, 30, 4, 2, 64, mask=floats < 0.5, causal=True)
 
 
+def test_masks_on_hopper():
+    floats = random((2, 4, 70, 150), "f32", 4)
+    floats[..., :2] = -np.inf
+    floats[1, 2, 5] = -np.inf
+    run_as = {"arch": "sm_90a", "kernel": "rlx_attention_wgmma"}
+    attend(2, 70, 150, 4, 2, 64, mask=floats, lengths=[150, 140], **run_as)
+    attend(1, 70, 150, 4, 2, 64, mask=floats[0, :1] < 0.5, causal=True, softcap=2.0, **run_as)
+
+
 def test_a_row_of_the_lowest_numbers_is_not_hidden():
     mask = np.zeros((40, 30), np.float32)
     mask[3] = np.finfo(np.float32).min
@@ -134,6 +143,10 @@ def test_no_keys(queries):
         ((1, 80, 90, 1, 1, 256), {"causal": True, "left_window": 20, "dtype": "f16"}),
         ((1, 30, 140, 7, 1, 64), {"causal": True, "q_offset": 100}),
         ((1, 70, 40, 1, 1, 64), {"causal": True, "q_offset": -60}),
+        ((1, 70, 500, 1, 1, 64), {}),  # more tiles than stages
+        ((2, 70, 300, 2, 1, 64), {"causal": True, "lengths": [300, 145]}),
+        ((3, 33, 200, 4, 2, 64), {"lengths": [0, 128, 7]}),
+        ((1, 70, 150, 2, 1, 256), {"lengths": [140]}),
     ],
     ids=str,
 )
@@ -148,7 +161,6 @@ def test_hopper(sizes, attrs):
         ((1, 4, 40, 2, 1, 64), {}),  # few rows
         ((1, 70, 70, 1, 1, 96), {}),  # heads of another size
         ((1, 70, 70, 1, 1, 64, 128), {}),
-        ((2, 70, 70, 1, 1, 64), {"lengths": [70, 20]}),
     ],
     ids=str,
 )

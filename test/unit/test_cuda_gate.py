@@ -113,8 +113,8 @@ def test_attention_with_everything():
 )
 def test_attention_on_hopper(dims, tmp_path):
     def emit(kernels):
-        p = attention_wgmma.parameters(dims)
-        attention_wgmma.emit_kernel(kernels, problem(dims, causal=True), p)
+        found = problem(dims, causal=True)
+        attention_wgmma.emit_kernel(kernels, found, attention_wgmma.parameters(found))
 
     made = assemble(emit, "sm_90a")
     assert len(made.kernels) == 1

@@ -126,14 +126,9 @@ def emit_kernel(kernels: Kernels, problem: Problem, p: Parameters) -> Any:
     attention = Attention(problem, p)
     element = ir.Type.parse(problem.element)
     types: list[ir.Type] = [code.matrix(element, 3)] * 3
-    if problem.turn is not None:
-        types += [code.matrix(ir.Type.parse(problem.turn[1]))] * 2
-    if problem.mask is not None:
-        types.append(ir.Type.parse(problem.mask))
-    if problem.lengths is not None:
-        types.append(code.matrix(ir.Type.parse(problem.lengths), 1))
+    types += problem.extras()
     if p.guarded:
-        types.append(code.matrix(ir.IntegerType.get_signless(32), 1))
+        types.append(code.matrix(code.i32_type()))
     outs = [code.matrix(code.f32(), 4), code.matrix(code.f32(), 4)]
     types += outs if p.split else [code.matrix(element, 3)]
     name = kernels.name(f"rlx_attention_{problem.element}", (problem, p))

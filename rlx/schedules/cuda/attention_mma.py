@@ -23,11 +23,7 @@ class Attention(Tiles):
     def body(self, *arguments: ir.Value) -> None:
         problem, p = self.problem, self.p
         self.query, self.key, self.value = arguments[:3]
-        rest = list(arguments[3:])
-        if problem.turn is not None:
-            self.tables = rest.pop(0), rest.pop(0)
-        self.mask = rest.pop(0) if problem.mask is not None else None
-        lengths = rest.pop(0) if problem.lengths is not None else None
+        rest = self.take(list(arguments[3:]))
         flags = rest.pop(0) if p.guarded else None
         self.element = ir.Type.parse(problem.element)
         self.queries, self.keys = code.dim(self.query, 1), code.dim(self.key, 1)
@@ -42,15 +38,15 @@ class Attention(Tiles):
         self.flags = memory.take([2], ir.IntegerType.get_signless(32))
         code.if_(code.equal(self.thread, 0), self.clear_flags)
         if flags is None:
-            self.run(lengths, rest)
+            self.run(rest)
         else:
-            code.if_(self.any_of(flags), lambda: self.run(lengths, rest))
+            code.if_(self.any_of(flags), lambda: self.run(rest))
 
-    def run(self, lengths: ir.Value | None, outs: list[ir.Value]) -> None:
+    def run(self, outs: list[ir.Value]) -> None:
         p = self.p
         splits = code.dim(outs[0], 0) if p.split else 1
         split = self.place(splits)
-        self.reach(lengths)
+        self.reach()
         first, end = self.tiles(split, splits)
 
         def put(state: State, mode: ir.Value | None) -> None:
@@ -108,10 +104,21 @@ class Attention(Tiles):
         return arith.cmpi(arith.CmpIPredicate.ne, found, code.i32(0))
 
     def any_of(self, flags: ir.Value) -> ir.Value:
-        def add(i: ir.Value, found: ir.Value) -> list[ir.Value]:
-            return [arith.ori(found, code.load_raw(flags, [i]))]
+        """Whether a flag is set that tells of rows of the block."""
+        self.place(1)
+        first, last = self.queries_of()
+        each, width = self.p.guarded, code.dim(flags, 1)
+        number = code.add(code.multiply(self.batch, self.problem.groups), self.group)
+        start = code.multiply(number, code.ceil_div(self.queries, each))
+        count = code.add(code.subtract(code.divide(last, each), code.divide(first, each)), 1)
+        start = code.add(start, code.divide(first, each))
 
-        (found,) = code.loop(self.thread, code.dim(flags, 0), self.p.threads, add, [code.i32(0)])
+        def add(i: ir.Value, found: ir.Value) -> list[ir.Value]:
+            at = [code.add(start, code.divide(i, width)), code.remainder(i, width)]
+            return [arith.ori(found, code.load_raw(flags, at))]
+
+        total = code.multiply(count, width)
+        (found,) = code.loop(self.thread, total, self.p.threads, add, [code.i32(0)])
         code.barrier()  # the flags of the block are cleared
         return self.share(arith.cmpi(arith.CmpIPredicate.ne, found, code.i32(0)), 1)
 

@@ -28,14 +28,15 @@ class Parameters:
         rows: of a warp, a multiple of 16.
         keys: of a tile, a multiple of 16.
         split: whether keys are split over blocks.
-        guarded: whether there is an argument of flags, and nothing to do if none is set.
+        guarded: how many queries have flags in common: a block does nothing if none of its
+            queries' is set. 0: there is no argument of flags.
     """
 
     warps: int
     rows: int
     keys: int
     split: bool = False
-    guarded: bool = False
+    guarded: int = 0
 
     @property
     def block_rows(self) -> int:
@@ -81,7 +82,6 @@ class Tiles(Softmax):
     Attributes:
         element: storage type.
         query, key, value: the buffers.
-        tables: of cosines and sines, where queries are turned.
         q, k, v: tiles of them in shared memory.
         part: which columns of values the block computes.
         row, rows: the first row of the block, and how many there are.
@@ -93,7 +93,6 @@ class Tiles(Softmax):
     key: ir.Value
     value: ir.Value
     rows: Index
-    tables: tuple[ir.Value, ir.Value]
     q: Tile
     k: Tile
     v: Tile
@@ -140,13 +139,15 @@ class Tiles(Softmax):
         self.row = code.multiply(down, p.block_rows)
         return split
 
-    def tiles(self, split: Index, splits: Index) -> tuple[Index, Index]:
-        """The first tile that the block visits, and the one after the last."""
+    def queries_of(self) -> tuple[Index, Index]:
+        """The first query of the block, and the last one."""
         end = code.minimum(code.add(self.row, self.p.block_rows), self.rows)
         repeat = self.problem.repeat
-        first_query = code.divide(self.row, repeat)
-        last_query = code.divide(code.subtract(end, 1), repeat)
-        first, end = self.see(first_query, last_query)
+        return code.divide(self.row, repeat), code.divide(code.subtract(end, 1), repeat)
+
+    def tiles(self, split: Index, splits: Index) -> tuple[Index, Index]:
+        """The first tile that the block visits, and the one after the last."""
+        first, end = self.see(*self.queries_of())
         if not self.p.split:
             return first, end
         count = code.subtract(end, first)

@@ -132,8 +132,12 @@ def both(a: ir.Value, b: ir.Value) -> ir.Value:
     return arith.andi(a, b)
 
 
+def i32_type() -> ir.Type:
+    return ir.IntegerType.get_signless(32)
+
+
 def i32(value: int) -> ir.Value:
-    return arith.constant(ir.IntegerType.get_signless(32), value)
+    return arith.constant(i32_type(), value)
 
 
 def _intrinsic(name: str, type_: ir.Type, *operands: ir.Value) -> ir.Value:
@@ -166,9 +170,9 @@ def larger(a: ir.Value, b: ir.Value) -> ir.Value:
     return _llvm_op("maxnum", a, b)
 
 
-def bounded(x: ir.Value, cap: float) -> ir.Value:
-    """``cap * tanh(x)``: 1 - 2 / (1 + e^2x), whose error is tiny beside ``cap``."""
-    power = exp2(arith.mulf(x, scalar(2 * math.log2(math.e))))
+def bounded(x: ir.Value, factor: float, cap: float) -> ir.Value:
+    """``cap * tanh(factor * x)``: 1 - 2 / (1 + e^2y), whose error is tiny beside ``cap``."""
+    power = exp2(arith.mulf(x, scalar(2 * math.log2(math.e) * factor)))
     part = reciprocal(arith.addf(power, scalar(1.0)))
     return fma(part, scalar(-2 * cap), scalar(cap))
 

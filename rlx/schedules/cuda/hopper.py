@@ -85,6 +85,12 @@ def sync_group(number: Index, threads: int = GROUP) -> None:
     nvvm.barrier(barrier_id=which, number_of_threads=code.i32(threads))
 
 
+def arrive_at(number: Index, threads: int) -> None:
+    """Arrives at such a barrier, and goes on."""
+    which = arith.index_cast(code.i32_type(), code.index(number))
+    nvvm.barrier_arrive(number_of_threads=code.i32(threads), barrier_id=which)
+
+
 def fence() -> None:
     """What the thread wrote to shared memory is there for products of warp groups."""
     ir.Operation.create(

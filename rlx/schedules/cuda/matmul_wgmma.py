@@ -207,12 +207,16 @@ class _Matmul:
             made = hopper.product(
                 self.element, p.columns, sums, lefts, rights, transposed=not self.transposed
             )
-            made = hopper.settle(made)
-            self.barriers.arrive(code.add(stage, p.stages), teller)
+            # While these products are under way, those with the slice before come to an end.
+            made = hopper.settle(made, left=1)
+            before = code.remainder(code.add(number, p.stages - 1), p.stages)
+            is_later = arith.extui(code.i32_type(), code.less(0, number))
+            self.barriers.arrive(code.add(before, p.stages), arith.andi(teller, is_later))
             return made
 
         zero = code.scalar(0.0)
         sums = code.loop(0, slices, 1, step, [zero] * (p.columns // 2))
+        sums = hopper.settle(sums)
         # Nobody reads slices any more.
         hopper.sync_group(1, GROUP * p.groups)
         self.write(sums, inside, lane, outs)

@@ -71,6 +71,17 @@ class Problem:
             lengths,
         )
 
+    def extras(self) -> list[ir.Type]:
+        """Types of further buffers: tables of cosines and sines, the mask, the lengths."""
+        types: list[ir.Type] = []
+        if self.turn is not None:
+            types += [code.matrix(ir.Type.parse(self.turn[1]))] * 2
+        if self.mask is not None:
+            types.append(ir.Type.parse(self.mask))
+        if self.lengths is not None:
+            types.append(code.matrix(ir.Type.parse(self.lengths), 1))
+        return types
+
     @property
     def heads(self) -> int:
         return self.groups * self.repeat
@@ -82,7 +93,9 @@ class Softmax(abc.ABC):
     Attributes:
         problem: what is computed.
         tile: keys of a tile.
+        tables: of cosines and sines, where queries are turned.
         mask: the buffer of the mask, or None.
+        lengths: that of the lengths, or None.
         lane: of the thread.
         batch, group: of the block.
         queries, keys: how many there are.
@@ -91,7 +104,9 @@ class Softmax(abc.ABC):
         all_low, all_high: keys that all rows of the block see.
     """
 
+    tables: tuple[ir.Value, ir.Value]
     mask: ir.Value | None = None
+    lengths: ir.Value | None = None
     lane: Lane
     batch: Index
     group: Index
@@ -116,10 +131,21 @@ class Softmax(abc.ABC):
     def query_of(self, row: "Row") -> tuple[Index, Index]:
         """Query and head that a row stands for."""
 
-    def reach(self, lengths: ir.Value | None) -> None:
+    def take(self, extras: list[ir.Value]) -> list[ir.Value]:
+        """Takes the buffers of :meth:`Problem.extras`; returns what is left."""
+        rest = list(extras)
+        if self.problem.turn is not None:
+            self.tables = rest.pop(0), rest.pop(0)
+        if self.problem.mask is not None:
+            self.mask = rest.pop(0)
+        if self.problem.lengths is not None:
+            self.lengths = rest.pop(0)
+        return rest
+
+    def reach(self) -> None:
         """How many keys there are, and where the first query stands."""
-        if lengths is not None:
-            length = code.load_raw(lengths, [self.batch])
+        if self.lengths is not None:
+            length = code.load_raw(self.lengths, [self.batch])
             # A check tells of lengths that cannot be, but only later.
             used = arith.index_cast(ir.IndexType.get(), length)
             self.used = code.maximum(code.minimum(used, self.keys), 0)
@@ -179,8 +205,7 @@ class Softmax(abc.ABC):
     def score(self, product: ir.Value) -> ir.Value:
         problem = self.problem
         if problem.softcap:
-            factor = code.scalar(problem.scale / problem.softcap)
-            return code.bounded(arith.mulf(product, factor), problem.softcap)
+            return code.bounded(product, problem.scale / problem.softcap, problem.softcap)
         return arith.mulf(product, code.scalar(problem.scale))
 
     def hide_row(self, row: "Row", first: Index) -> list[ir.Value]:
@@ -231,14 +256,14 @@ class Softmax(abc.ABC):
         lowest, zero = code.scalar(-math.inf), code.scalar(0.0)
         weights, factors = [], []
         for n, row in enumerate(rows):
-            top = functools.reduce(code.larger, row.values)
+            top = _merge(row.values, code.larger)
             top = code.larger(tops[n], code.over_quad(top, code.larger))
             # Nothing seen so far: any number will do.
             none = arith.cmpf(arith.CmpFPredicate.OEQ, top, lowest)
             power = self.power(arith.select(none, zero, top))
             factor = power(tops[n])
             values = [power(value) for value in row.values]
-            totals[n] = code.fma(totals[n], factor, functools.reduce(arith.addf, values))
+            totals[n] = code.fma(totals[n], factor, _merge(values, arith.addf))
             tops[n] = top
             weights.append(values)
             factors.append(factor)
@@ -247,11 +272,11 @@ class Softmax(abc.ABC):
     def power(self, base: ir.Value) -> Callable[[ir.Value], ir.Value]:
         """x to 2^(unit (x - base))."""
         unit = code.scalar(self.unit)
-        if self.raw:
-            shift = arith.mulf(base, code.scalar(-self.unit))
-            return lambda x: code.exp2(code.fma(x, unit, shift))
-        # The difference first: a mask may hold the lowest number there is.
-        return lambda x: code.exp2(arith.mulf(arith.subf(x, base), unit))
+        if self.problem.mask is not None:
+            # The difference first: a mask may hold the lowest number there is.
+            return lambda x: code.exp2(arith.mulf(arith.subf(x, base), unit))
+        shift = arith.mulf(base, code.scalar(-self.unit))
+        return lambda x: code.exp2(code.fma(x, unit, shift))
 
     def inverse(self, total: ir.Value) -> ir.Value:
         """1 / the sum of a row's totals; zero for a row that sees nothing."""
@@ -271,6 +296,12 @@ class Row:
     def number(self, lane: Lane) -> Index:
         """Which row of the warp it is."""
         return code.add(lane.row, 16 * self.tile + 8 * self.half)
+
+
+def _merge(values: list[ir.Value], combine: Callable[..., ir.Value]) -> ir.Value:
+    """Combines values in four chains: in a single one each step waits for the one before."""
+    chains = [functools.reduce(combine, values[n::4]) for n in range(min(4, len(values)))]
+    return functools.reduce(combine, chains)
 
 
 def _mask_type(type_: ir.RankedTensorType) -> ir.MemRefType:
