@@ -277,7 +277,8 @@ def test_ptx_and_a_manifest(source, tmp_path, capsys):
     out = tmp_path / "out"
     assert run(source, "--target=cuda:sm_89", "-o", out) == 0
     assert capsys.readouterr().out.split() == [f"{out}/manifest.json", f"{out}/kernels.ptx"]
-    assert ".target sm_89" in (out / "kernels.ptx").read_text()
+    text = (out / "kernels.ptx").read_text()
+    assert ".target sm_89" in text and ".version 8.0\n" in text  # for drivers since CUDA 12.0
     manifest = json.loads((out / "manifest.json").read_text())
     (step,) = manifest["plan"]["steps"]
     assert step["kernel"] == "elementwise_0" and manifest["plan"]["arch"] == "sm_89"
@@ -289,6 +290,9 @@ def test_a_cubin(source, tmp_path):
     out = tmp_path / "out"
     assert run(source, "--target=cuda:sm_120", "--emit=cubin", "--output", out) == 0
     assert (out / "kernels.cubin").read_bytes()[:4] == b"\x7fELF"
+    # What is left of other code would not fit.
+    assert run(source, "--target=cuda:sm_80", "--output", out) == 0
+    assert not (out / "kernels.cubin").exists()
 
 
 def test_an_object_file(source, tmp_path):

@@ -24,6 +24,8 @@ def save(program: Program, folder: str | Path, cubin: bytes | None = None) -> li
     files = {MANIFEST: program.manifest(indent=1).encode(), PTX: program.object_code}
     if cubin is not None:
         files[CUBIN] = cubin
+    else:
+        (target / CUBIN).unlink(missing_ok=True)
     for name, content in files.items():
         (target / name).write_bytes(content)
     return [target / name for name in files]

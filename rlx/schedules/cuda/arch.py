@@ -12,14 +12,12 @@ class Arch:
     Attributes:
         name: as ``ptxas -arch`` takes it.
         number: 10 * major + minor of the compute capability.
-        ptx: the version of PTX that the code is written in, in LLVM's spelling.
         shared: bytes of shared memory that a block can have.
         wgmma: whether it has warpgroup matrix instructions and TMA.
     """
 
     name: str
     number: int
-    ptx: str
     shared: int
     wgmma: bool = False
 
@@ -27,11 +25,11 @@ class Arch:
 ARCHS = {
     arch.name: arch
     for arch in (
-        Arch("sm_80", 80, "ptx80", 163 * 1024),
-        Arch("sm_86", 86, "ptx80", 99 * 1024),
-        Arch("sm_89", 89, "ptx80", 99 * 1024),
-        Arch("sm_90", 90, "ptx80", 227 * 1024),
-        Arch("sm_90a", 90, "ptx87", 227 * 1024, wgmma=True),
+        Arch("sm_80", 80, 163 * 1024),
+        Arch("sm_86", 86, 99 * 1024),
+        Arch("sm_89", 89, 99 * 1024),
+        Arch("sm_90", 90, 227 * 1024),
+        Arch("sm_90a", 90, 227 * 1024, wgmma=True),
     )
 }
 """Architectures by name. Code for sm_80 runs on everything newer, too."""
