@@ -17,7 +17,7 @@ from rlx.schedules.cpu.dots import nanoseconds
 from rlx.schedules.cpu.epilogue import Epilogue, finish_kernel
 from rlx.schedules.cpu.isa import Isa
 from rlx.schedules.cpu.layout import PANEL
-from rlx.schedules.cpu.micro import Tile, micro, panels_type
+from rlx.schedules.cpu.micro import PACE, Tile, micro, panels_type
 
 __all__ = ["Parameters", "kernel", "parameters"]
 
@@ -39,9 +39,9 @@ class Parameters:
     rows: tuple[int, ...]
     panels: tuple[int, ...]
     unroll: int = 2
-    block_rows: int = 126
+    block_rows: int = 168
     block_panels: int = 32
-    inner: int = 512
+    inner: int = 1040
 
     @property
     def tiles(self) -> str:
@@ -54,6 +54,7 @@ _PARAMETERS = {
     "avx2": Parameters(rows=(6, 4, 2), panels=(1,)),
 }
 _MANY_PANELS = 64  # from here on, the last tile is as wide as the others
+_APART = 16  # elements between rows: those that a tile needs together are in different sets of L1
 
 
 def parameters(
@@ -168,7 +169,7 @@ def _part_kernel(
         a, panels, *outputs, low, high, first, end = arguments
         inner, columns = code.dim(a, 1), code.dim(outputs[-1], 1)
         blocks, depth = _depth(inner, p)
-        packed = code.alloc([blocks, p.block_rows, p.inner], code.f32())
+        packed = code.alloc([blocks, *_rows_type(p).shape[1:]], code.f32())
         scratch = []
         if finish is not None:
             shape = [p.block_rows, most_panels * PANEL]
@@ -210,8 +211,8 @@ def _depth(inner: Index, p: Parameters) -> tuple[Index, Index]:
 
 
 def _rows_type(p: Parameters) -> ir.MemRefType:
-    """Rows of the input: [blocks of the inner dimension, block_rows, inner]."""
-    return ir.MemRefType.get([code.DYNAMIC, p.block_rows, p.inner], code.f32())
+    """Rows of the input: [blocks of the inner dimension, block_rows, inner and some space]."""
+    return ir.MemRefType.get([code.DYNAMIC, p.block_rows, p.inner + _APART], code.f32())
 
 
 def _pack_rows_kernel(kernels: Kernels, element: ir.Type, isa: Isa, p: Parameters) -> Kernel:
@@ -258,7 +259,7 @@ def _block_kernel(kernels: Kernels, element: ir.Type, isa: Isa, p: Parameters) -
     index = ir.IndexType.get()
     f32 = code.f32()
     runs = {
-        tile: micro(kernels, isa, tile, _rows_type(p), p.unroll)
+        tile: micro(kernels, isa, tile, _rows_type(p), element, p.unroll)
         for tile in (Tile(r, n) for r in p.rows for n in p.panels)
     }
 
@@ -275,6 +276,8 @@ def _block_kernel(kernels: Kernels, element: ir.Type, isa: Isa, p: Parameters) -
         if element != f32:
             scratch = code.alloca([p.panels[0], p.inner, PANEL], f32)
         height = code.dim(result, 0)
+        shares = arith.divui(code.ceil_div(height, p.rows[0]), code.index(p.panels[0]))
+        shares = code.maximum(shares, p.unroll)
 
         def inner_block(number: ir.Value) -> None:
             k = code.multiply(number, depth)
@@ -292,11 +295,11 @@ def _block_kernel(kernels: Kernels, element: ir.Type, isa: Isa, p: Parameters) -
 
                 def tile(row: ir.Value) -> None:
                     high = code.minimum(code.subtract(height, row), p.rows[0])
-                    ahead = _share(p, row, following)
+                    ahead = _share(p, row, depth, shares, following)
 
                     def run(tile: Tile) -> None:
                         where = (rows, number, row, source, start, step, result, row, to)
-                        runs[tile](*where, steps, first, *ahead)
+                        runs[tile](*where, steps, first, panels, *ahead)
 
                     _choose(
                         high,
@@ -326,11 +329,19 @@ def _following(
     return next_panel, code.add(k, arith.select(is_last, depth, zero))
 
 
-def _share(p: Parameters, row: ir.Value, following: tuple[Index, Index]) -> tuple[Index, Index]:
-    """Which part of the next group of panels a tile fetches: some steps of one of them."""
+def _share(
+    p: Parameters, row: ir.Value, depth: ir.Value, shares: ir.Value, following: tuple[Index, Index]
+) -> tuple[Index, Index, Index]:
+    """Which part of the next group of panels a tile fetches, as `micro` takes it.
+
+    It is one of so many ``shares`` of the steps of one panel. Every tile fetches as much: what is
+    on its way takes the place of what the tile itself waits for.
+    """
     turn, most = arith.divui(row, code.index(p.rows[0])), code.index(p.panels[0])
-    far = code.multiply(arith.divui(turn, most), p.inner // p.unroll)
-    return code.add(following[0], arith.remui(turn, most)), code.add(following[1], far)
+    share = arith.remui(arith.divui(turn, most), shares)
+    start = code.multiply(share, arith.divui(depth, shares))
+    pace = arith.divui(code.index(PACE), shares)
+    return code.add(following[0], arith.remui(turn, most)), code.add(following[1], start), pace
 
 
 def _split(

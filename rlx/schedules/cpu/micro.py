@@ -8,7 +8,10 @@ from rlx.schedules.cpu.code import Index, Kernel, Kernels
 from rlx.schedules.cpu.isa import Isa
 from rlx.schedules.cpu.layout import PANEL
 
-__all__ = ["Tile", "micro", "panels_type"]
+__all__ = ["PACE", "Tile", "micro", "panels_type"]
+
+PACE = 256
+"""One step that is fetched per step that is computed."""
 
 
 def panels_type(element: ir.Type) -> ir.MemRefType:
@@ -25,22 +28,36 @@ class Tile:
     panels: int
 
 
-def micro(kernels: Kernels, isa: Isa, tile: Tile, block: ir.MemRefType, unroll: int) -> Kernel:
+def micro(
+    kernels: Kernels,
+    isa: Isa,
+    tile: Tile,
+    block: ir.MemRefType,
+    weight: ir.Type,
+    unroll: int,
+) -> Kernel:
     """Rows of the input times panels of the weight, added to a tile of the result.
 
     The kernel takes the input's rows [blocks, rows, depth], of type ``block``, the block and the
     row where it starts; panels [P, K, PANEL] of f32, the panel and the step where it starts; the
     result and where in it; the number of steps; whether the result is overwritten instead of added
-    to; and the panel and step from which on it fetches what is needed later. Panels past the last
-    one stand for that, and the parts of the tile that are outside of the result are not stored.
+    to; and what is needed later and is fetched now: panels of elements of type ``weight``, a panel
+    and a step to start from, and how fast, of `PACE`. Panels past the last one stand for that, and
+    the parts of the tile that are outside of the result are not stored.
     """
     index = ir.IndexType.get()
     _, height, depth = block.shape
-    name = f"rlx_matmul_{isa.name}_{tile.rows}x{tile.panels}_of_{height}x{depth}"
+    name = f"rlx_matmul_{weight}_{isa.name}_{tile.rows}x{tile.panels}_of_{height}x{depth}"
     types = [block, index, index, panels_type(code.f32()), index, index, code.matrix(code.f32())]
     return kernels.define(
         name,
-        [*types, index, index, index, ir.IntegerType.get_signless(1), index, index],
+        [
+            *types,
+            *[index] * 3,
+            ir.IntegerType.get_signless(1),
+            panels_type(weight),
+            *[index] * 3,
+        ],
         lambda *arguments: _micro(isa, tile, unroll, *arguments),
     )
 
@@ -60,8 +77,10 @@ def _micro(
     to_column: ir.Value,
     steps: ir.Value,
     first: ir.Value,
+    later: ir.Value,
     next_panel: ir.Value,
     next_k: ir.Value,
+    pace: ir.Value,
 ) -> None:
     vectors = PANEL // isa.lanes
     cells = [(i, v) for i in range(tile.rows) for v in range(tile.panels * vectors)]
@@ -88,8 +107,9 @@ def _micro(
         def steps_from(at: ir.Value, *carried: ir.Value) -> list[ir.Value]:
             sums = dict(zip(cells, carried, strict=True))
             if count > 1:
-                line = code.add(next_k, arith.divui(at, code.index(unroll)))
-                memref.prefetch(panels, [next_panel, line, code.index(0)], False, 2, True)
+                fetched = arith.divui(code.multiply(at, pace), code.index(PACE))
+                line = code.add(next_k, fetched)
+                memref.prefetch(later, [next_panel, line, code.index(0)], False, 2, True)
             for u in range(count):
                 step(code.add(at, u), sums)
             return list(sums.values())
