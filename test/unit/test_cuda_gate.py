@@ -11,7 +11,7 @@ import pytest
 
 from rlx.host import ir
 from rlx.pipeline import run_pipeline
-from rlx.schedules.cuda import attention, attention_wgmma, matmul, matmul_wgmma
+from rlx.schedules.cuda import attention, attention_wgmma, dequant_mma, matmul, matmul_wgmma
 from rlx.schedules.cuda.arch import ARCHS
 from rlx.schedules.cuda.kernels import Kernels
 from rlx.schedules.cuda.output import Output
@@ -112,8 +112,20 @@ def test_attention_with_everything():
     "dims", [128, *(pytest.param(n, marks=pytest.mark.slow) for n in (64, 256))]
 )
 def test_attention_on_hopper(dims, tmp_path):
+    look_at_hopper(tmp_path, dims, causal=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dims", [64, 128, 256])
+def test_attention_with_everything_on_hopper(dims, tmp_path):
+    mask = "memref<?x1x?x?xf32, strided<[?, ?, ?, 1], offset: ?>>"
+    turn = (dims, "bf16")
+    look_at_hopper(tmp_path, dims, left=100, softcap=50.0, mask=mask, lengths="i32", turn=turn)
+
+
+def look_at_hopper(tmp_path, dims, **attrs):
     def emit(kernels):
-        found = problem(dims, causal=True)
+        found = problem(dims, **attrs)
         attention_wgmma.emit_kernel(kernels, found, attention_wgmma.parameters(found))
 
     made = assemble(emit, "sm_90a")
@@ -164,3 +176,25 @@ def test_matmul(cases, tmp_path):
         assert counts[kernel]["HMMA.16816.F32"] >= 16
         assert counts[kernel]["LDSM"] >= 8
         assert counts[kernel]["LDGSTS"] >= 8
+
+
+QUANTIZED = [(1, True, 128), (64, False, 0), (None, False, 128), (None, True, 0)]
+
+
+@pytest.mark.parametrize(
+    "cases", [QUANTIZED[3:], pytest.param(QUANTIZED[:3], marks=pytest.mark.slow)]
+)
+def test_dequant_matmul(cases, tmp_path):
+    def emit(kernels):
+        for rows, transposed, group in cases:
+            p = dequant_mma.parameters(rows)
+            output = Output(ir.BF16Type.get())
+            dequant_mma.emit_kernel(kernels, output, transposed, group, p)
+
+    made = assemble(emit, "sm_80")
+    assert len(made.kernels) == len(cases)
+    counts = instructions(made, tmp_path)
+    for kernel in counts or ():
+        assert counts[kernel]["HMMA.16816.F32.BF16"] >= 16
+        assert counts[kernel]["LDGSTS"] >= 8
+        assert counts[kernel]["I2F"] < 8  # integers become floats without conversions

@@ -178,10 +178,7 @@ class Attention(Softmax):
     # -- computing ---------------------------------------------------------------------------------
 
     def compute(self, first: Index, end: Index, out: ir.Value) -> None:
-        inside = code.remainder(self.thread, GROUP)
-        self.inside = inside
-        self.lane = Lane(code.remainder(self.thread, 32))
-        self.warp_row = code.multiply(code.divide(inside, 32), 16)
+        self.be(self.thread)
         is_first = arith.cmpi(arith.CmpIPredicate.eq, code.index(self.lane.lane), code.index(0))
         self.teller = arith.extui(code.i32_type(), is_first)
         start = code.multiply(self.number, 64 * 128)
@@ -200,7 +197,14 @@ class Attention(Softmax):
 
         types = [code.f32()] * (count + 2)
         done = code.if_(code.less(first, end), some, none, types)
+        self.be(code.opaque(self.thread))
         self.write(done[:count], done[count:], out)
+
+    def be(self, thread: ir.Value) -> None:
+        """Sets what depends on the thread, which need not be kept once it has been used."""
+        self.inside = code.remainder(thread, GROUP)
+        self.lane = Lane(code.remainder(thread, 32))
+        self.warp_row = code.multiply(code.divide(self.inside, 32), 16)
 
     def loop(self, first: Index, end: Index) -> _State:
         """Over tiles, of which there is one at least."""
@@ -342,7 +346,7 @@ class Attention(Softmax):
         """Weights of two rows as left operands, 16 keys in each four registers."""
         each = len(weights) // 2
         return [
-            hopper.pack(*weights[n : n + 2], self.element)
+            hopper.pack(weights[n], weights[n + 1], self.element)
             for tile in range(self.p.keys // 8)
             for n in (2 * tile, each + 2 * tile)
         ]
@@ -397,13 +401,9 @@ class Attention(Softmax):
         for distance in (1, 2, 4, 8, 16):
             flag = arith.ori(flag, code.shuffle_xor(flag, distance))
         warp = code.add(code.multiply(self.number, 4), code.divide(self.warp_row, 16))
-        blocks = code.ceil_div(self.queries, self.queries_of_block)
-        group = code.add(code.multiply(self.batch, self.problem.groups), self.group)
-        number = code.divide(self.query, self.queries_of_block)
-        place = [code.index(code.add(code.multiply(group, blocks), number)), code.index(warp)]
 
         def store() -> None:
-            memref.store(flag, self.flags, place)
+            memref.store(flag, self.flags, [code.block("x"), code.index(warp)])
 
         code.if_(code.equal(self.lane.lane, 0), store)
 

@@ -107,11 +107,14 @@ class Attention(Tiles):
         """Whether a flag is set that tells of rows of the block."""
         self.place(1)
         first, last = self.queries_of()
-        each, width = self.p.guarded, code.dim(flags, 1)
+        width, each = code.dim(flags, 1), self.p.guarded
+        low, high = code.divide(first, each), code.divide(last, each)
+        blocks = code.ceil_div(self.queries, each)
         number = code.add(code.multiply(self.batch, self.problem.groups), self.group)
-        start = code.multiply(number, code.ceil_div(self.queries, each))
-        count = code.add(code.subtract(code.divide(last, each), code.divide(first, each)), 1)
-        start = code.add(start, code.divide(first, each))
+        # In the order of the blocks that have written them.
+        begin = code.subtract(code.subtract(blocks, 1), high) if self.problem.causal else low
+        start = code.add(code.multiply(number, blocks), begin)
+        count = code.add(code.subtract(high, low), 1)
 
         def add(i: ir.Value, found: ir.Value) -> list[ir.Value]:
             at = [code.add(start, code.divide(i, width)), code.remainder(i, width)]

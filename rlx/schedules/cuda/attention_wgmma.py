@@ -25,7 +25,7 @@ from rlx.schedules.cuda.softmax import Problem
 __all__ = ["Parameters", "build", "emit_kernel", "parameters", "prepare", "refusal"]
 
 
-_PARAMETERS = {64: Parameters(128), 128: Parameters(128), 256: Parameters(64, in_turn=False)}
+_PARAMETERS = {64: Parameters(128), 128: Parameters(128), 256: Parameters(80, in_turn=False)}
 """By head dim."""
 
 
@@ -33,7 +33,7 @@ def parameters(problem: Problem) -> Parameters:
     p = _PARAMETERS[problem.dims]
     if problem.mask is not None and problem.dims > 64:
         # Reading the mask takes registers.
-        p = replace(p, keys=p.keys // 2)
+        p = replace(p, keys=p.keys // 32 * 16)
     return p
 
 

@@ -88,21 +88,25 @@ def refusal(op: MatmulOp, arch: Arch) -> str | None:
 def prepare(op: MatmulOp) -> tuple[RlxOp, ir.Value]:
     """Checks sizes and makes a matmul of two matrices; returns it and the value of the result."""
     input, weight = op.fitting_operands()
-    shape = emit.sizes(input)
+    attrs = {"transpose_weight": op.transpose_weight}
+    result = MatmulOp.create(as_matrix(input), weight, **attrs)
+    return result.owner.opview, with_rows_of(input, result)
+
+
+def as_matrix(input: ir.Value) -> ir.Value:
+    """All axes but the last one as rows."""
     rows = input
-    if len(shape) == 1:
+    if input.type.rank == 1:
         type_ = ir.RankedTensorType.get([1, *input.type.shape], input.type.element_type)
-        rows = tensor.expand_shape(type_, input, [[0, 1]], [], [1, *shape])
+        rows = tensor.expand_shape(type_, input, [[0, 1]], [], [1, *emit.sizes(input)])
     while rows.type.rank > 2:
         rows = emit.join_axes(rows, 0)
-    result = MatmulOp.create(rows, weight, transpose_weight=op.transpose_weight)
-    made = result.owner.opview
-    sizes = [*shape[:-1], emit.dim(weight, 0 if op.transpose_weight else 1)]
-    return made, _with_shape(result, sizes)
+    return rows
 
 
-def _with_shape(value: ir.Value, sizes: list[emit.Size]) -> ir.Value:
-    """A matrix with its rows spread over the leading axes."""
+def with_rows_of(input: ir.Value, value: ir.Value) -> ir.Value:
+    """A matrix with its rows spread over the leading axes of ``input``."""
+    sizes = [*emit.sizes(input)[:-1], emit.dim(value, 1)]
     element = value.type.element_type
     static = [size if isinstance(size, int) else code.DYNAMIC for size in sizes]
     if len(sizes) == 1:
@@ -144,7 +148,7 @@ def emit_kernel(kernels: Kernels, output: Output, transposed: bool, p: Parameter
     launch = kernels.define(
         kernels.name(name, (str(output.element), transposed, p, output.key)),
         [code.matrix(output.element)] * 2 + output.types(),
-        _Matmul(output, transposed, p).body,
+        Product(output, transposed, p).body,
         block=[p.threads],
     )
 
@@ -173,12 +177,35 @@ def place(rows: Index, columns: Index, height: int, width: int, group: int) -> t
     return code.multiply(row, height), code.multiply(code.divide(inside, here), width)
 
 
-class _Matmul:
-    """The kernel for one set of parameters."""
+class Product:
+    """The kernel for one set of parameters.
+
+    Attributes:
+        left: slices of the input in shared memory, one for each stage.
+        arriving: the same of the weight, as it lies in memory.
+        right: slices of the weight that are multiplied.
+    """
+
+    arriving: Tile
+    right: Tile
 
     def __init__(self, output: Output, transposed: bool, p: Parameters):
         self.output, self.transposed, self.p = output, transposed, p
         self.element, self.width = output.element, output.width(p.columns)
+        self.slice = (p.columns, p.inner) if transposed else (p.inner, p.columns)
+
+    def take(self, memory: Memory) -> None:
+        """Takes shared memory for the weight."""
+        rows, columns = self.slice
+        self.arriving = self.right = memory.tile(self.p.stages * rows, columns, self.element)
+
+    def ready(self, number: Index, stage: Index) -> Index:
+        """Makes slice ``number``, which has arrived, ready; returns its first row in ``right``."""
+        return code.multiply(stage, self.slice[0])
+
+    def finish(self, sums: list[ir.Value]) -> list[ir.Value]:
+        """What the sums are multiplied with at the end."""
+        return sums
 
     def body(self, a: ir.Value, b: ir.Value, *outs: ir.Value) -> None:
         p = self.p
@@ -195,9 +222,7 @@ class _Matmul:
 
         memory = Memory()
         self.left = memory.tile(p.stages * p.rows, p.inner, self.element)
-        shape = (p.columns, p.inner) if self.transposed else (p.inner, p.columns)
-        self.right_rows = shape[0]
-        self.right = memory.tile(p.stages * shape[0], shape[1], self.element)
+        self.take(memory)
         out = memory.tile(p.rows, p.columns, self.element, at=0)
 
         slices = code.ceil_div(self.inner, p.inner)
@@ -214,14 +239,15 @@ class _Matmul:
                 lambda: self.fetch(coming, code.remainder(coming, p.stages)),
             )
             tiles.commit()
-            return self.multiply(code.remainder(number, p.stages), list(sums))
+            stage = code.remainder(number, p.stages)
+            return self.multiply(stage, self.ready(number, stage), list(sums))
 
         count = p.warp_rows // 16 * p.warp_columns // 8
         zero = code.zeros(code.pairs(2, code.f32()))
         sums = code.loop(0, slices, 1, step, [zero] * count)
         tiles.wait(0)
         code.barrier()
-        self.stage(sums, out)
+        self.stage(self.finish(sums), out)
         code.barrier()
 
         def where(row: Index, chunk: Index) -> tuple[Index, Index]:
@@ -258,14 +284,14 @@ class _Matmul:
         if self.transposed:
             for n, offset in enumerate(self.output.offsets):
                 at, limits = (self.column, depth), [self.columns, left]
-                copy(self.b, self.right, n * self.width, self.width, at, limits, offset)
+                copy(self.b, self.arriving, n * self.width, self.width, at, limits, offset)
         else:
             (offset,) = self.output.offsets
             limits = [self.inner, code.subtract(self.columns, self.column)]
             at = (depth, code.add(self.column, offset))
-            copy(self.b, self.right, 0, p.inner, at, limits)
+            copy(self.b, self.arriving, 0, p.inner, at, limits)
 
-    def multiply(self, stage: Index, sums: list[ir.Value]) -> list[ir.Value]:
+    def multiply(self, stage: Index, first: Index, sums: list[ir.Value]) -> list[ir.Value]:
         p, lane = self.p, self.lane
         down, across = p.warp_rows // 16, p.warp_columns // 8
         for k in range(p.inner // 16):
@@ -275,7 +301,6 @@ class _Matmul:
                 at = code.add(code.multiply(stage, p.rows), row)
                 lefts.append(self.left.load(at, lane.half, 2 * k, lane.low, False))
             for j in range(across // 2):
-                first = code.multiply(stage, self.right_rows)
                 if self.transposed:
                     row = code.add(self.warp_column, code.add(lane.across, 16 * j))
                     chunk, more, same = lane.chunk, 2 * k, lane.across

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rlx.dialects import emit
+from rlx.dialects.dequant_matmul import DequantMatmulOp
 from rlx.dialects.matmul import MatmulOp
 from rlx.host import arith, ir, memref, vector
 from rlx.schedules.cpu.epilogue import Epilogue, Found, find
@@ -160,11 +161,13 @@ class Output:
 
 
 Launch = Callable[..., None]
-"""Emits the launch, given buffers: of both operands, what the epilogue reads, and the result."""
+"""Emits the launch, given buffers: of the operands, what the epilogue reads, and the result."""
 
 
 def build(
-    op: MatmulOp, kernel: Callable[[Output, Index], Launch], fits: Callable[[Found], bool]
+    op: MatmulOp | DequantMatmulOp,
+    kernel: Callable[[Output, Index], Launch],
+    fits: Callable[[Found], bool],
 ) -> ir.Value | None:
     """Emits buffers and the launch for a product of two matrices; returns the result.
 
@@ -175,16 +178,15 @@ def build(
         kernel: defines the kernel for an output with a number of columns.
         fits: whether the kernel can do with an epilogue.
     """
-    input, weight = op.input, op.weight
-    element = input.type.element_type
+    element = op.input.type.element_type
 
     def emit_product(output: Output, columns: Index, operands: Sequence[ir.Value]) -> ir.Value:
-        result = code.alloc([emit.dim(input, 0), columns], output.result)
+        result = code.alloc([emit.dim(op.input, 0), columns], output.result)
         launch = kernel(output, columns)
-        launch(code.to_buffer(input), code.to_buffer(weight), *operands, result)
+        launch(*map(code.to_buffer, op.operation.operands), *operands, result)
         return code.to_tensor(result)
 
-    columns = emit.dim(weight, 0 if op.transpose_weight else 1)
+    columns = emit.dim(op.weight, 0 if op.transpose_weight else 1)
     found = find(op.results[0])
     if found is None or len(found.epilogue.offsets) > _MOST_PIECES or not fits(found):
         return emit_product(Output(element), columns, [])

@@ -20,6 +20,7 @@ from rlx.schedules.cuda import (
     attention,
     attention_wgmma,
     dequant_matmul,
+    dequant_mma,
     kv_append,
     matmul,
     matmul_fma,
@@ -36,7 +37,7 @@ __all__ = ["STRATEGIES", "EmitKernels", "SelectKernels"]
 
 STRATEGIES: dict[type[RlxOp], dict[str, ModuleType]] = {
     AttentionOp: {"wgmma": attention_wgmma, "mma": attention, "plain": plain_attention},
-    DequantMatmulOp: {"reduce": dequant_matmul},
+    DequantMatmulOp: {"mma": dequant_mma, "reduce": dequant_matmul},
     KvAppendOp: {"copy": kv_append},
     LayerNormOp: {"rows": norms},
     MatmulOp: {"wgmma": matmul_wgmma, "mma": matmul, "fma": matmul_fma},

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from rlx.host import arith, gpu, ir, memref, nvgpu, nvvm
 from rlx.schedules.cuda.code import (
-    CHUNK,
     DYNAMIC,
     Index,
     add,
@@ -54,12 +53,13 @@ class Memory:
         return value
 
     def tile(self, rows: int, columns: int, element: ir.Type, at: int | None = None) -> "Tile":
-        return Tile(self.take([rows, Tile.pitch(columns)], element, at), columns)
+        pitch = Tile.pitch(columns, element.width)
+        return Tile(self.take([rows, pitch], element, at), columns)
 
 
 @dataclass(frozen=True)
 class Tile:
-    """Rows of 16-bit elements in shared memory.
+    """Rows of elements of 8 or 16 bits in shared memory.
 
     Chunks of 16 bytes are permuted within rows, so that neither reading the same chunk of eight
     rows nor writing a row meets a bank twice.
@@ -69,26 +69,32 @@ class Tile:
     columns: int
 
     @staticmethod
-    def pitch(columns: int) -> int:
-        return 32 if columns <= 32 else -(-columns // 64) * 64
+    def pitch(columns: int, width: int = 16) -> int:
+        half = 512 // width  # in 64 bytes
+        return half if columns <= half else -(-columns // (2 * half)) * 2 * half
 
     @staticmethod
-    def bytes_of(rows: int, columns: int) -> int:
-        return -(-rows * Tile.pitch(columns) * 2 // 1024) * 1024
+    def bytes_of(rows: int, columns: int, width: int = 16) -> int:
+        return -(-rows * Tile.pitch(columns, width) * width // 8 // 1024) * 1024
 
     @property
     def element(self) -> ir.Type:
         return self.memory.type.element_type
+
+    @property
+    def each(self) -> int:
+        """Elements of a chunk."""
+        return 128 // self.element.width
 
     def column(self, row: Index, chunk: Index, more: int = 0) -> Index:
         """Where in its row chunk ``chunk + more`` begins; the two have no bits in common.
 
         What is the same for many chunks is computed once that way.
         """
-        wide = self.memory.type.shape[1] > 32
+        wide = self.memory.type.shape[1] > 4 * self.each
         by = remainder(row, 8) if wide else remainder(divide(row, 2), 4)
-        inside = multiply(xor(xor(chunk, by), more % 8), CHUNK)
-        return add(inside, more // 8 * 8 * CHUNK)
+        inside = multiply(xor(xor(chunk, by), more % 8), self.each)
+        return add(inside, more // 8 * 8 * self.each)
 
     def load(
         self, row: Index, chunk: Index, more: int, swizzle_row: Index, transpose: bool
@@ -127,15 +133,16 @@ def copy_async(
     at: Sequence[Index],
     target: ir.Value,
     to: Sequence[Index],
+    size: int,
     count: Index | None,
 ) -> None:
-    """16 bytes from global to shared memory; elements past ``count`` are zero."""
+    """``size`` elements, 16 bytes, to shared memory; those past ``count`` are zero."""
     nvgpu.device_async_copy(
         target,
         [index(i) for i in to],
         source,
         [index(i) for i in at],
-        CHUNK,
+        size,
         src_elements=None if count is None else index(count),
         bypass_l1=True,
     )
@@ -173,7 +180,8 @@ def copy_tile(
         limit: elements that there are along rows; None: as many as the tile has columns.
         tile, first, rows: ``rows`` rows of the tile from row ``first`` on, a multiple of 8.
     """
-    chunks = tile.columns // CHUNK
+    each = tile.each
+    chunks = tile.columns // each
 
     def by_chunks() -> None:
         for i in range(-(-rows * chunks // threads)):
@@ -188,14 +196,14 @@ def copy_tile(
 
             def one(row: Index = row, chunk: Index = chunk, same: Index = same) -> None:
                 at, column, exists = place(row)
-                start = multiply(chunk, CHUNK)
+                start = multiply(chunk, each)
                 count: Index | None = None
                 if limit is not None:
-                    count = maximum(minimum(subtract(limit, start), CHUNK), 0)
+                    count = maximum(minimum(subtract(limit, start), each), 0)
                 if exists is not None:
-                    count = select(exists, CHUNK if count is None else count, 0)
+                    count = select(exists, each if count is None else count, 0)
                 to = [add(first, row), tile.column(same, chunk)]
-                copy_async(source, [*at, add(column, start)], tile.memory, to, count)
+                copy_async(source, [*at, add(column, start)], tile.memory, to, each, count)
 
             if (i + 1) * threads <= rows * chunks:
                 one()
@@ -203,7 +211,7 @@ def copy_tile(
                 if_(less(number, rows * chunks), one)
 
     def by_elements() -> None:
-        zero = arith.constant(tile.element, 0.0)
+        zero = arith.constant(tile.element, 0 if tile.element.width == 8 else 0.0)
 
         def one(number: ir.Value) -> None:
             row, inside = divide(number, tile.columns), remainder(number, tile.columns)
@@ -221,8 +229,8 @@ def copy_tile(
             else:
                 (value,) = read()
             to_row = add(first, row)
-            at_column = tile.column(row, divide(inside, CHUNK))
-            to = [index(to_row), index(add(at_column, remainder(inside, CHUNK)))]
+            at_column = tile.column(row, divide(inside, each))
+            to = [index(to_row), index(add(at_column, remainder(inside, each)))]
             memref.store(value, tile.memory, to)
 
         loop(thread, rows * tile.columns, threads, one)
