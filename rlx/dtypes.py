@@ -6,11 +6,17 @@ type is asked for.
 
 from typing import TYPE_CHECKING
 
-import ml_dtypes
 import numpy as np
 
 if TYPE_CHECKING:
     from rlx.host import ir
+
+try:
+    import ml_dtypes
+except ImportError:  # where compiled code only runs; bf16 is then unknown to NumPy
+    _OTHERS = {}
+else:
+    _OTHERS = {"bf16": np.dtype(ml_dtypes.bfloat16)}
 
 __all__ = ["NAMES", "from_mlir", "to_mlir"]
 
@@ -18,14 +24,14 @@ NAMES: dict[str, np.dtype] = {
     "f64": np.dtype(np.float64),
     "f32": np.dtype(np.float32),
     "f16": np.dtype(np.float16),
-    "bf16": np.dtype(ml_dtypes.bfloat16),
+    **_OTHERS,
     "i64": np.dtype(np.int64),
     "i32": np.dtype(np.int32),
     "i16": np.dtype(np.int16),
     "i8": np.dtype(np.int8),
     "i1": np.dtype(np.bool_),
 }
-"""MLIR's spelling of every element type that arrays may have."""
+"""MLIR's spelling of every element type that NumPy's arrays may have."""
 
 
 def to_mlir(dtype: np.dtype) -> "ir.Type":

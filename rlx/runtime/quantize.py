@@ -10,7 +10,7 @@ from rlx.runtime.lazy import forget_pages
 
 __all__ = ["FLOATS", "LARGEST", "quantize"]
 
-FLOATS = tuple(dtypes.NAMES[name] for name in ("f64", "f32", "f16", "bf16"))
+FLOATS = tuple(dtypes.NAMES[name] for name in ("f64", "f32", "f16", "bf16") if name in dtypes.NAMES)
 
 LARGEST = 127
 """The integers are from -LARGEST to LARGEST: as many below zero as above."""

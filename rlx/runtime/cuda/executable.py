@@ -347,8 +347,14 @@ class CudaExecutable:
         return found
 
     def _copied(self, spec: Spec, value: Any, stream: int) -> tuple[Foreign, np.ndarray]:
+        from rlx import dtypes
         from rlx.runtime.arguments import as_array
 
+        if spec.dtype not in dtypes.NAMES:
+            raise ArgumentError(
+                f"argument '{spec.name}': expected an array on a GPU, since NumPy has no "
+                f"{spec.dtype} without the package ml_dtypes"
+            )
         array = as_array(spec, value)
         return self._to_device(spec, array, stream), array
 
