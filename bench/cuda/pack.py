@@ -13,7 +13,16 @@ ROOT = Path(__file__).resolve().parents[2]
 MOST_BYTES = 40 * 2**20
 """What the folder may take."""
 
-_RUNTIME = ("rlx/__init__.py", "rlx/version.py", "rlx/runtime")
+_CARRIED = ("rlx/__init__.py", "rlx/dtypes.py", "rlx/runtime", "bench/__init__.py", "bench/cuda")
+_RUN = '''"""Checks the kernels of this folder on a GPU, and times them; --help says more."""
+
+import sys
+
+from bench.cuda.run import main
+
+if __name__ == "__main__":
+    sys.exit(main())
+'''
 
 
 def pack(folder: Path, archs: Sequence[str], cases: Sequence[Case] = CASES) -> int:
@@ -43,9 +52,9 @@ def pack(folder: Path, archs: Sequence[str], cases: Sequence[Case] = CASES) -> i
             save(program, folder / "code" / arch / case.name, cubin)
     facts = {"archs": list(archs), "cases": [case.facts() for case in cases]}
     (folder / "cases.json").write_text(json.dumps(facts, indent=1))
-    shutil.copy(Path(__file__).with_name("run.py"), folder / "run.py")
+    (folder / "run.py").write_text(_RUN)
     ignore = shutil.ignore_patterns("__pycache__")
-    for name in _RUNTIME:
+    for name in _CARRIED:
         source, target = ROOT / name, folder / name
         if source.is_dir():
             shutil.copytree(source, target, ignore=ignore)
