@@ -294,50 +294,73 @@ class TestAttention:
         )
 
 
+def of_each(function, isa, values):
+    """A function of the kernels, from vector to vector, of f32 ``values``."""
+    lanes = ISAS[isa].lanes
+    with ir.Context() as context, ir.Location.unknown():
+        rlx.load_dialects(context)
+        module = ir.Module.create()
+        type_ = ir.RankedTensorType.get([len(values)], code.f32())
+        kernels = code.Kernels(module.operation)
+        buffer = code.matrix(code.f32(), 1)
+
+        def every(source, target):
+            def one(at):
+                code.store(function(code.load(source, [at], lanes)), target, [at])
+
+            code.loop(0, len(values), lanes, one)
+
+        kernel = kernels.define("of_each", [buffer, buffer], every)
+        with ir.InsertionPoint(module.body):
+
+            @func.FuncOp.from_py_func(type_, name="main")
+            def main(x):
+                result = code.alloc([len(values)], code.f32())
+                kernel(code.to_buffer(x), result)
+                return code.to_tensor(result)
+
+        return rlx.compile(module, cache=False)(values)
+
+
+def ulps(result, expected):
+    """The largest error, in units in the last place."""
+    ulp = np.spacing(np.abs(expected).astype(np.float32)).astype(np.float64)
+    return np.abs((result - expected) / ulp).max()
+
+
+@pytest.mark.parametrize("isa", HERE)
 class TestExp2:
-    @staticmethod
-    def run(isa, values):
-        """2^x through the kernels' own function."""
-        lanes = ISAS[isa].lanes
-        with ir.Context() as context, ir.Location.unknown():
-            rlx.load_dialects(context)
-            module = ir.Module.create()
-            type_ = ir.RankedTensorType.get([len(values)], code.f32())
-            kernels = code.Kernels(module.operation)
-            buffer = code.matrix(code.f32(), 1)
-
-            def every(source, target):
-                def one(at):
-                    code.store(code.exp2(code.load(source, [at], lanes)), target, [at])
-
-                code.loop(0, len(values), lanes, one)
-
-            exp2 = kernels.define("exp2", [buffer, buffer], every)
-            with ir.InsertionPoint(module.body):
-
-                @func.FuncOp.from_py_func(type_, name="main")
-                def main(x):
-                    result = code.alloc([len(values)], code.f32())
-                    exp2(code.to_buffer(x), result)
-                    return code.to_tensor(result)
-
-            return rlx.compile(module, cache=False)(values)
-
-    @pytest.mark.parametrize("isa", HERE)
     def test_error(self, isa):
         """At most 2.1 ulp where the result is normal, and zero below."""
         x = np.random.default_rng(0).uniform(-126, 126, 1 << 20).astype(np.float32)
         x[: 1 << 19] *= np.float32(0.01)
-        result, expected = self.run(isa, x), np.exp2(x.astype(np.float64))
-        ulp = np.spacing(expected.astype(np.float32)).astype(np.float64)
-        assert np.abs((result - expected) / ulp).max() <= 2.1
+        assert ulps(of_each(code.exp2, isa, x), np.exp2(x.astype(np.float64))) <= 2.1
 
-    @pytest.mark.parametrize("isa", HERE)
     def test_special_values(self, isa):
         x = np.zeros(16, np.float32)
         x[:6] = [-126, -126.1, -1e30, -np.inf, np.nan, -0.0]
-        result = self.run(isa, x)
         expected = [2.0**-126, 0, 0, 0, np.nan, 1, *[1] * 10]
+        result = of_each(code.exp2, isa, x)
+        assert np.array_equal(result, np.array(expected, np.float32), equal_nan=True)
+
+
+@pytest.mark.parametrize("isa", HERE)
+class TestTanhHalf:
+    def test_error(self, isa):
+        """At most 2.9 ulp, near zero as well, and never beyond 1."""
+        random = np.random.default_rng(0)
+        x = random.uniform(-45, 45, 1 << 20).astype(np.float32)
+        x[: 1 << 18] *= np.float32(0.02)
+        x[1 << 18 : 1 << 19] *= np.exp(random.uniform(-60, 0, 1 << 18)).astype(np.float32)
+        result = of_each(code.tanh_half, isa, x)
+        assert ulps(result, np.tanh(x.astype(np.float64) * (np.log(2) / 2))) <= 2.9
+        assert np.abs(result).max() == 1
+
+    def test_special_values(self, isa):
+        x = np.zeros(16, np.float32)
+        x[:6] = [1e30, -1e30, np.inf, -np.inf, np.nan, -0.0]
+        expected = [1, -1, 1, -1, np.nan, *[0] * 11]
+        result = of_each(code.tanh_half, isa, x)
         assert np.array_equal(result, np.array(expected, np.float32), equal_nan=True)
 
 

@@ -50,6 +50,7 @@ from rlx.schedules.cpu.code.registers import (
     store,
     store_scalar,
     sum_of,
+    tanh_half,
     transpose,
 )
 
@@ -93,6 +94,7 @@ __all__ = [
     "store_scalar",
     "subtract",
     "sum_of",
+    "tanh_half",
     "to_buffer",
     "to_tensor",
     "transpose",
