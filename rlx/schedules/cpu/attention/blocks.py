@@ -6,12 +6,11 @@ from typing import Any
 
 from rlx.host import arith, ir
 from rlx.schedules.cpu import code
-from rlx.schedules.cpu.attention import products, softmax
-from rlx.schedules.cpu.attention.problem import Problem
+from rlx.schedules.cpu.attention import softmax
 from rlx.schedules.cpu.attention.steps import TileSteps
 from rlx.schedules.cpu.code import Index
 
-__all__ = ["Block", "non_finite"]
+__all__ = ["Block"]
 
 
 class Block:
@@ -71,11 +70,13 @@ class Block:
         def span(start: ir.Value, s: ir.Value) -> None:
             top = code.multiply(s, a.p.rows)
             bottom = code.minimum(code.add(top, a.p.rows - 1), code.subtract(height, 1))
-            begin, _ = a.reach(position(top), used)
-            _, end = a.reach(position(bottom), used)
+            low, _ = a.reach(position(top), used)
+            _, high = a.reach(position(bottom), used)
+            is_first = arith.index_castui(ir.IndexType.get(), code.at_most(start, low))
+            code.store_scalar(is_first, self.spans, [s, 2])
             begin, end = (
                 code.maximum(code.minimum(code.subtract(bound, start), a.p.keys), 0)
-                for bound in (begin, end)
+                for bound in (low, high)
             )
             # Whole steps of the products.
             begin = code.subtract(begin, arith.remui(code.index(begin), code.index(2)))
@@ -122,28 +123,13 @@ class Block:
             code.if_(skip, lambda: None, lambda: run(again))
 
         def run(again: ir.Value) -> None:
-            products.clear(a, self.sums, self.totals, height)
+            nothing = code.splat(0.0, a.lanes)
+            code.loop(0, height, 1, lambda i: code.store(nothing, self.totals, [i, 0]))
             begin = arith.divui(code.index(low), code.index(a.p.keys))
             end = code.ceil_div(high, a.p.keys)
             code.loop(begin, end, 1, lambda tile: visit(tile, again))
-            code.store_scalar(non_finite(a, self.sums, height), self.bad, [0])
+            where = [self.given["out"], batch, group, row, height]
+            flag = softmax.finish(a, self.sums, self.totals, *where)
+            code.store_scalar(flag, self.bad, [0])
 
         code.loop(0, 2, 1, attempt)
-        softmax.finish(a, self.sums, self.totals, self.given["out"], batch, group, row, height)
-
-
-def non_finite(a: Problem, sums: ir.Value, height: Index) -> ir.Value:
-    """NaN if a sum is not finite, else zero."""
-    zero = code.splat(0.0, a.lanes)
-
-    def row(i: ir.Value, *flags: ir.Value) -> list[ir.Value]:
-        new = list(flags)
-        for n, e in enumerate(range(0, a.v_padded, a.lanes)):
-            # Several sums, so that one does not wait for the other.
-            new[n % 4] = code.fma(code.load(sums, [i, e], a.lanes), zero, new[n % 4])
-        return new
-
-    first, *others = code.loop(0, height, 1, row, [zero] * 4)
-    for other in others:
-        first = arith.addf(first, other)
-    return code.sum_of(first)

@@ -9,8 +9,7 @@ import math
 
 from rlx.host import arith, ir, memref
 from rlx.schedules.cpu import code
-from rlx.schedules.cpu.attention import products, softmax
-from rlx.schedules.cpu.attention.blocks import non_finite
+from rlx.schedules.cpu.attention import softmax
 from rlx.schedules.cpu.attention.inputs import Attention
 from rlx.schedules.cpu.attention.problem import Problem
 from rlx.schedules.cpu.attention.steps import StreamSteps
@@ -86,7 +85,7 @@ class _Few(Attention):
                 steps.load_queries(given["query"], block, batch, group, 0, height, *tables)
                 tops, totals, sums = places(group)
                 _lowest(a, tops)
-                products.clear(a, sums, totals, height)
+                _clear(a, sums, totals, height)
 
             code.loop(0, a.groups, 1, prepare)
             begin, end = tile.range(used, offset)
@@ -163,16 +162,21 @@ class _Few(Attention):
                 code.store(code.loop(0, chunks, 1, add, [zero])[0], target, [i, e])
 
             code.loop(0, height, 1, row)
-            flag = non_finite(a, result, height)
+            where = (out, batch, group, code.index(0), height)
+            flag = softmax.finish(a, result, total, *where)
             is_bad = arith.cmpf(arith.CmpFPredicate.UNO, flag, flag)
-            code.if_(is_bad, lambda: again(batch, group))
-            softmax.finish(a, result, total, out, batch, group, code.index(0), height)
+
+            def repeat() -> None:
+                again(batch, group)
+                softmax.finish(a, result, total, *where)
+
+            code.if_(is_bad, repeat)
 
         def again(batch: ir.Value, group: ir.Value) -> None:
             used, offset = self.extent(given, batch, queries_of)
             tables = given["query_tables"]
             steps.load_queries(given["query"], queries, batch, group, 0, height, *tables)
-            products.clear(a, result, total, height)
+            _clear(a, result, total, height)
 
             def visit(number: ir.Value) -> None:
                 where = tile.place(number, used, offset)
@@ -271,6 +275,17 @@ class _Tile:
 def _lowest(a: Problem, tops: ir.Value) -> None:
     value = code.scalar(-math.inf)
     code.loop(0, a.p.queries, 1, lambda i: code.store_scalar(value, tops, [i]))
+
+
+def _clear(a: Problem, sums: ir.Value, totals: ir.Value, height: Index) -> None:
+    """Zeros to start with."""
+    zero = code.splat(0.0, a.lanes)
+
+    def row(i: ir.Value) -> None:
+        code.loop(0, a.v_padded, a.lanes, lambda e: code.store(zero, sums, [i, e]))
+        code.store(zero, totals, [i, 0])
+
+    code.loop(0, code.round_up(height, a.p.rows), 1, row)
 
 
 def _at(buffer: ir.Value, type_: ir.MemRefType, *indices: ir.Value) -> ir.Value:

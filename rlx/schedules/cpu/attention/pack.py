@@ -22,7 +22,9 @@ def load_queries(
     *tables: ir.Value,
 ) -> None:
     """Scaled queries of a block; rows to the end of the last strip are zero."""
-    factor = a.scale / a.softcap if a.softcap else a.scale * math.log2(math.e)
+    factor = a.scale * math.log2(math.e)
+    if a.softcap:
+        factor *= 2 / a.softcap  # what `code.tanh_half` takes
     repeat = code.index(a.repeat)
 
     def one(i: ir.Value) -> None:

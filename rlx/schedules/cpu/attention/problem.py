@@ -111,7 +111,7 @@ class Problem:
         """The same with blocks for at most :data:`FEW` rows."""
         least = rows if isinstance(rows, int) else self.repeat
         at_once = 1 if least == 1 else 2 if least == 2 else 4
-        p = replace(self.p, rows=at_once, vectors=1, queries=FEW)
+        p = replace(self.p, rows=at_once, vectors=1, queries=code.round_up(FEW, self.lanes))
         return replace(self, p=p)
 
     @property
@@ -191,8 +191,11 @@ class Problem:
 
     @property
     def spans(self) -> ir.MemRefType:
-        """Keys of the tile that the rows of a strip see: the first, and the one after the last."""
-        return ir.MemRefType.get([self.strips, 2], ir.IndexType.get())
+        """What a strip sees of a tile: the first key, the one after the last, whether it is new.
+
+        It is new, 1 and not 0, if the strip has not seen any key of the tiles before.
+        """
+        return ir.MemRefType.get([self.strips, 3], ir.IndexType.get())
 
     # -- meaning -----------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from rlx.schedules.cpu import code
 from rlx.schedules.cpu.attention.problem import Problem
 from rlx.schedules.cpu.code import Index
 
-__all__ = ["add_safely", "add_values", "clear", "score", "span", "vectors"]
+__all__ = ["add_safely", "add_values", "score", "span", "vectors"]
 
 _UNROLL = 2  # spans of a strip are even
 
@@ -75,16 +75,24 @@ def add_values(
 
         def strip(s: ir.Value) -> None:
             low, high = span(spans, s)
-            code.if_(code.less(low, high), lambda: rows(code.multiply(s, a.p.rows), low, high))
+            first = _is_first(spans, s)
+            row = code.multiply(s, a.p.rows)
+            code.if_(code.less(low, high), lambda: rows(row, low, high, first))
 
-        def rows(row: Index, low: ir.Value, high: ir.Value) -> None:
-            inits = []
-            for i in range(a.p.rows):
-                at = code.add(row, i)
-                factor = code.broadcast(code.load_scalar(factors, [at]), a.lanes)
-                for v in range(a.p.vectors):
-                    before = code.load(out, [at, code.add(column, v * a.lanes)], a.lanes)
-                    inits.append(arith.mulf(before, factor))
+        def rows(row: Index, low: ir.Value, high: ir.Value, first: ir.Value) -> None:
+            zeros = [code.splat(0.0, a.lanes)] * (a.p.rows * a.p.vectors)
+
+            def scaled() -> list[ir.Value]:
+                values = []
+                for i in range(a.p.rows):
+                    at = code.add(row, i)
+                    factor = code.broadcast(code.load_scalar(factors, [at]), a.lanes)
+                    for v in range(a.p.vectors):
+                        before = code.load(out, [at, code.add(column, v * a.lanes)], a.lanes)
+                        values.append(arith.mulf(before, factor))
+                return values
+
+            inits = code.if_(first, lambda: zeros, scaled, [zero.type for zero in zeros])
             sums = _product(a, weights, row, low, high, load, inits)
             _store(a, sums, out, row, column)
 
@@ -96,6 +104,12 @@ def add_values(
 def span(spans: ir.Value, strip: ir.Value) -> tuple[ir.Value, ir.Value]:
     """The keys [low, high) of the tile that count for a strip; both are even."""
     return code.load_raw(spans, [strip, 0]), code.load_raw(spans, [strip, 1])
+
+
+def _is_first(spans: ir.Value, strip: ir.Value) -> ir.Value:
+    """Whether a strip sees its first keys, so that there are no sums so far."""
+    number = code.load_raw(spans, [strip, 2])
+    return arith.cmpi(arith.CmpIPredicate.ne, number, code.index(0))
 
 
 def vectors(a: Problem, spans: ir.Value, strip: ir.Value) -> tuple[Index, Index]:
@@ -154,12 +168,15 @@ def add_safely(
     """Like :func:`add_values`, but what has no weight is not looked at. Slow."""
 
     def row(i: ir.Value) -> None:
-        low, high = span(spans, arith.divui(i, code.index(a.p.rows)))
+        strip = arith.divui(i, code.index(a.p.rows))
+        low, high = span(spans, strip)
+        is_first = _is_first(spans, strip)
         factor = code.broadcast(code.load_scalar(factors, [i]), a.lanes)
 
         def scale(e: ir.Value) -> None:
-            before = code.load(out, [i, e], a.lanes)
-            code.store(arith.mulf(before, factor), out, [i, e])
+            before = arith.mulf(code.load(out, [i, e], a.lanes), factor)
+            nothing = code.splat(0.0, a.lanes)
+            code.store(arith.select(is_first, nothing, before), out, [i, e])
 
         def add(k: ir.Value) -> None:
             weight = code.load_scalar(weights, [i, k])
@@ -182,14 +199,3 @@ def add_safely(
         code.if_(code.less(low, high), both)
 
     code.loop(0, height, 1, row)
-
-
-def clear(a: Problem, sums: ir.Value, totals: ir.Value, height: Index) -> None:
-    """Zeros to start with."""
-    zero = code.splat(0.0, a.lanes)
-
-    def row(i: ir.Value) -> None:
-        code.loop(0, a.v_padded, a.lanes, lambda e: code.store(zero, sums, [i, e]))
-        code.store(zero, totals, [i, 0])
-
-    code.loop(0, code.round_up(height, a.p.rows), 1, row)

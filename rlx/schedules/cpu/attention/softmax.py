@@ -1,10 +1,11 @@
 """From scores to weights."""
 
 import math
+from collections.abc import Callable
 
 from rlx.host import arith, ir
-from rlx.host import math as mlir_math
 from rlx.schedules.cpu import code
+from rlx.schedules.cpu.attention.lanes import across
 from rlx.schedules.cpu.attention.problem import Problem
 from rlx.schedules.cpu.attention.products import vectors
 from rlx.schedules.cpu.code import Index
@@ -13,14 +14,14 @@ __all__ = ["cap", "finish", "hide", "load_mask", "softmax"]
 
 
 def cap(a: Problem, scores: ir.Value, spans: ir.Value, height: ir.Value) -> None:
-    """Bounds scores, which are in units of the bound; then they are powers of two."""
+    """Bounds scores, which are what :func:`code.tanh_half` takes; then they are powers of two."""
 
     def row(i: ir.Value) -> None:
         low, high = vectors(a, spans, arith.divui(i, code.index(a.p.rows)))
 
         def some(k: ir.Value) -> None:
             bound = code.splat(a.softcap * math.log2(math.e), a.lanes)
-            score = mlir_math.tanh(code.load(scores, [i, k], a.lanes))
+            score = code.tanh_half(code.load(scores, [i, k], a.lanes))
             code.store(arith.mulf(score, bound), scores, [i, k])
 
         code.loop(low, high, a.lanes, some)
@@ -94,55 +95,80 @@ def softmax(
     height: ir.Value,
 ) -> None:
     """Weights in place of scores; new largest scores, sums of weights, and factors for sums."""
-    lowest = code.splat(-math.inf, a.lanes)
+    # The largest of all lanes are found for as many rows as there are lanes, together.
+    largest = code.alloca([a.lanes, a.lanes], code.f32())
+    bases = code.alloca([a.lanes], code.f32())
+    columns = range(0, a.p.keys, a.lanes)
 
-    def row(i: ir.Value) -> None:
-        low, high = vectors(a, spans, arith.divui(i, code.index(a.p.rows)))
-        whole = arith.cmpi(arith.CmpIPredicate.eq, code.subtract(high, low), code.index(a.p.keys))
-        code.if_(whole, lambda: all_keys(i), lambda: some_keys(i, low, high))
+    def each(first: ir.Value, whole: Callable[..., None], part: Callable[..., None]) -> None:
+        """Calls one of the two for every row from ``first`` on."""
 
-    def all_keys(i: ir.Value) -> None:
-        columns = range(0, a.p.keys, a.lanes)
-        values = [code.load(scores, [i, k], a.lanes) for k in columns]
-        tops_here = values
+        def row(n: ir.Value) -> None:
+            i = code.add(first, n)
+            low, high = vectors(a, spans, arith.divui(i, code.index(a.p.rows)))
+            size = code.index(code.subtract(high, low))
+            is_whole = arith.cmpi(arith.CmpIPredicate.eq, size, code.index(a.p.keys))
+            code.if_(is_whole, lambda: whole(n, i), lambda: part(n, i, low, high))
+
+        code.loop(0, code.minimum(code.subtract(height, first), a.lanes), 1, row)
+
+    def compare_all(n: ir.Value, i: ir.Value) -> None:
+        tops_here = [code.load(scores, [i, k], a.lanes) for k in columns]
         while len(tops_here) > 1:
             pairs = zip(tops_here[::2], tops_here[1::2], strict=True)
             tops_here = [code.larger(x, y) for x, y in pairs]
-        base, total = update(i, tops_here[0])
-        for k, value in zip(columns, values, strict=True):
-            weight = code.exp2(arith.subf(value, base))
-            code.store(weight, scores, [i, k])
-            total = arith.addf(total, weight)
-        code.store(total, totals, [i, 0])
+        code.store(tops_here[0], largest, [n, 0])
 
-    def some_keys(i: ir.Value, low: ir.Value, high: ir.Value) -> None:
+    def compare(n: ir.Value, i: ir.Value, low: ir.Value, high: ir.Value) -> None:
         def larger(k: ir.Value, top: ir.Value) -> list[ir.Value]:
             return [code.larger(code.load(scores, [i, k], a.lanes), top)]
 
-        (top,) = code.loop(low, high, a.lanes, larger, [lowest])
-        base, total = update(i, top)
+        lowest = code.splat(-math.inf, a.lanes)
+        code.store(code.loop(low, high, a.lanes, larger, [lowest])[0], largest, [n, 0])
 
-        def weigh(k: ir.Value, total: ir.Value) -> list[ir.Value]:
-            weight = code.exp2(arith.subf(code.load(scores, [i, k], a.lanes), base))
-            code.store(weight, scores, [i, k])
-            return [arith.addf(total, weight)]
-
-        (total,) = code.loop(low, high, a.lanes, weigh, [total])
-        code.store(total, totals, [i, 0])
-
-    def update(i: ir.Value, top: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """The largest score so far, and the sums of weights in units of it."""
-        before = code.load_scalar(tops, [i])
-        now = code.larger(code.largest_of(top), before)
-        code.store_scalar(now, tops, [i])
+    def update(first: ir.Value) -> None:
+        """The largest scores so far, and what makes old sums sums in units of them."""
+        found = [code.load(largest, [n, 0], a.lanes) for n in range(a.lanes)]
+        before = code.load(tops, [first], a.lanes)
+        now = code.larger(across(found, code.larger), before)
+        code.store(now, tops, [first])
         # Nothing seen so far: any number will do.
-        none = arith.cmpf(arith.CmpFPredicate.OEQ, now, code.scalar(-math.inf))
-        base = code.broadcast(arith.select(none, code.scalar(0.0), now), a.lanes)
-        factor = code.exp2(arith.subf(code.broadcast(before, a.lanes), base))
-        code.store_scalar(code.first_of(factor), factors, [i])
+        none = arith.cmpf(arith.CmpFPredicate.OEQ, now, code.splat(-math.inf, a.lanes))
+        base = arith.select(none, code.splat(0.0, a.lanes), now)
+        code.store(base, bases, [0])
+        code.store(code.exp2(arith.subf(before, base)), factors, [first])
+
+    def begin(n: ir.Value, i: ir.Value) -> tuple[ir.Value, ir.Value]:
+        factor = code.broadcast(code.load_scalar(factors, [i]), a.lanes)
+        base = code.broadcast(code.load_scalar(bases, [n]), a.lanes)
         return base, arith.mulf(code.load(totals, [i, 0], a.lanes), factor)
 
-    code.loop(0, height, 1, row)
+    def weigh(i: ir.Value, k: Index, base: ir.Value, total: ir.Value) -> ir.Value:
+        weight = code.exp2(arith.subf(code.load(scores, [i, k], a.lanes), base))
+        code.store(weight, scores, [i, k])
+        return arith.addf(total, weight)
+
+    def weigh_all(n: ir.Value, i: ir.Value) -> None:
+        base, total = begin(n, i)
+        for k in columns:
+            total = weigh(i, k, base, total)
+        code.store(total, totals, [i, 0])
+
+    def weigh_some(n: ir.Value, i: ir.Value, low: ir.Value, high: ir.Value) -> None:
+        base, total = begin(n, i)
+
+        def step(k: ir.Value, total: ir.Value) -> list[ir.Value]:
+            return [weigh(i, k, base, total)]
+
+        (total,) = code.loop(low, high, a.lanes, step, [total])
+        code.store(total, totals, [i, 0])
+
+    def some(first: ir.Value) -> None:
+        each(first, compare_all, compare)
+        update(first)
+        each(first, weigh_all, weigh_some)
+
+    code.loop(0, height, a.lanes, some)
 
 
 def finish(
@@ -154,25 +180,34 @@ def finish(
     group: ir.Value,
     row: ir.Value,
     height: Index,
-) -> None:
-    """Divides by the sums of weights; a row without any gives zeros."""
-    repeat = code.index(a.repeat)
+) -> ir.Value:
+    """Divides by the sums of weights; a row without any gives zeros, whatever its sums are.
 
-    def one(i: ir.Value) -> None:
+    The result is NaN if a sum that counts is not finite, else zero.
+    """
+    repeat = code.index(a.repeat)
+    zeros = code.splat(0.0, a.lanes)
+
+    def one(i: ir.Value, *flags: ir.Value) -> list[ir.Value]:
         pair = code.add(row, i)
         head = code.add(code.multiply(group, a.repeat), arith.remui(pair, repeat))
         start = code.multiply(head, a.v_dims)
         total = code.sum_of(code.load(totals, [i, 0], a.lanes))
         zero = code.scalar(0.0)
         empty = arith.cmpf(arith.CmpFPredicate.OEQ, total, zero)
-        inverse = arith.select(empty, zero, arith.divf(code.scalar(1.0), total))
-        factor = code.broadcast(inverse, a.lanes)
-
-        def copy(e: Index, count: Index | None) -> None:
-            value = arith.mulf(code.load(sums, [i, e], a.lanes), factor)
+        inverse = arith.divf(code.scalar(1.0), total)
+        factor = code.broadcast(arith.select(empty, zero, inverse), a.lanes)
+        new = list(flags)
+        for n, e in enumerate(range(0, a.v_dims, a.lanes)):
+            value = arith.select(empty, zeros, code.load(sums, [i, e], a.lanes))
+            # Several sums, so that one does not wait for the other.
+            new[n % 4] = code.fma(value, zeros, new[n % 4])
             at = [batch, arith.divui(pair, repeat), code.add(start, e)]
-            code.store(value, out, at, count)
+            left = a.v_dims - e
+            code.store(arith.mulf(value, factor), out, at, left if left < a.lanes else None)
+        return new
 
-        code.vectors(a.v_dims, a.lanes, copy)
-
-    code.loop(0, height, 1, one)
+    first, *others = code.loop(0, height, 1, one, [zeros] * 4)
+    for other in others:
+        first = arith.addf(first, other)
+    return code.sum_of(first)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from rlx.host import arith, ir, memref, vector
 from rlx.schedules.cpu import code
+from rlx.schedules.cpu.attention.lanes import across
 from rlx.schedules.cpu.attention.problem import Problem
 from rlx.schedules.cpu.code import Index
 
@@ -65,39 +66,13 @@ def score_rows(
         sums = code.loop(0, whole, a.lanes, lambda d, *sums: step(d, sums, None), sums)
         if whole < a.dims:
             sums = step(whole, sums, a.dims - whole)
-        totals = _sums(sums)
+        totals = across(sums, arith.addf)
         for i in range(rows):
             lanes = list(range(i * count, (i + 1) * count))
             part = totals if rows == 1 else vector.shuffle(totals, totals, lanes)
             code.store(part, out, [code.add(row, i), k])
 
     code.loop(low, high, count, some)
-
-
-def _sums(values: Sequence[ir.Value]) -> ir.Value:
-    """The sum of the lanes of each of as many vectors as one has lanes, in one vector."""
-    lanes = len(values)
-    quarters = range(0, lanes, 4)  # of 128 bits: what shuffles well
-
-    def fold(low: list[int], high: list[int]) -> list[ir.Value]:
-        pairs = zip(values[::2], values[1::2], strict=True)
-        return [arith.addf(vector.shuffle(x, y, low), vector.shuffle(x, y, high)) for x, y in pairs]
-
-    # x0+x2 y0+y2 x1+x3 y1+y3, then the sums of four vectors side by side, in every quarter.
-    values = fold(
-        [q + n for q in quarters for n in (0, lanes, 1, lanes + 1)],
-        [q + n for q in quarters for n in (2, lanes + 2, 3, lanes + 3)],
-    )
-    values = fold(
-        [q + n for q in quarters for n in (0, 1, lanes, lanes + 1)],
-        [q + n for q in quarters for n in (2, 3, lanes + 2, lanes + 3)],
-    )
-    while len(values) > 1:
-        values = fold(
-            [q + n for q in range(0, 2 * lanes, 8) for n in range(4)],
-            [q + n for q in range(4, 2 * lanes, 8) for n in range(4)],
-        )
-    return values[0]
 
 
 def add_rows(
