@@ -91,6 +91,13 @@ def test_decoding_some_rows_in_windows():
     attend(1, 3, 300, 6, 1, 128, causal=True, left_window=100, lengths=[257])
 
 
+@pytest.mark.parametrize(
+    "sizes", [(1, 2, 700, 2, 1, 16, 7), (2, 1, 330, 2, 2, 20, 50), (1, 1, 270, 1, 1, 512)]
+)
+def test_decoding_uncommon_heads(sizes):
+    attend(*sizes, causal=True)
+
+
 def test_lengths_with_many_queries():
     attend(2, 40, 64, 4, 2, 64, causal=True, lengths=[40, 61])
 

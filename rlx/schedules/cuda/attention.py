@@ -22,10 +22,9 @@ from rlx.dialects.attention import AttentionOp, additive_mask
 from rlx.dialects.base import RlxOp
 from rlx.dialects.types import is_static
 from rlx.host import arith, ir
-from rlx.schedules.cuda import code
+from rlx.schedules.cuda import attention_merge, code
 from rlx.schedules.cuda.arch import Arch
-from rlx.schedules.cuda.attention_mma import MERGE_THREADS, Attention
-from rlx.schedules.cuda.attention_mma import merge as merge_parts
+from rlx.schedules.cuda.attention_mma import Attention
 from rlx.schedules.cuda.attention_tiles import Parameters, columns_of
 from rlx.schedules.cuda.kernels import Kernels
 from rlx.schedules.cuda.softmax import Problem
@@ -38,7 +37,7 @@ FEW_ROWS = 64
 """Up to here keys are split over blocks."""
 
 
-_SPLIT_BLOCKS = 768
+_SPLIT_BLOCKS = attention_merge.MOST_SPLITS
 """Blocks that keys are split over, about; enough to have several on every processor."""
 
 
@@ -144,8 +143,8 @@ def emit_kernel(kernels: Kernels, problem: Problem, p: Parameters) -> Any:
     merge = kernels.define(
         f"{name}_merge",
         [*outs, code.matrix(element, 3)],
-        functools.partial(merge_parts, problem),
-        block=[MERGE_THREADS],
+        functools.partial(attention_merge.merge, problem),
+        block=[attention_merge.THREADS],
     )
 
     def split(buffers: list[ir.Value], result: ir.Value) -> None:
@@ -160,6 +159,6 @@ def emit_kernel(kernels: Kernels, problem: Problem, p: Parameters) -> Any:
         sums = code.alloc([splits, rows, 1, problem.v_dims], code.f32())
         stats = code.alloc([splits, rows, 1, 2], code.f32())
         launch(*buffers, sums, stats, grid=[code.multiply(blocks, splits)], shared=shared)
-        merge(sums, stats, result, grid=[rows])
+        merge(sums, stats, result, grid=[rows], shared=attention_merge.shared(problem))
 
     return split

@@ -6,13 +6,11 @@ from rlx.host import arith, ir, memref, vector
 from rlx.schedules.cuda import code, tiles
 from rlx.schedules.cuda.attention_tiles import State, Tiles
 from rlx.schedules.cuda.code import Index
-from rlx.schedules.cuda.softmax import Problem
 from rlx.schedules.cuda.tiles import Memory
 
-__all__ = ["MERGE_THREADS", "Attention", "merge"]
+__all__ = ["Attention"]
 
 _ROUNDS = 5
-MERGE_THREADS = 128
 
 
 class Attention(Tiles):
@@ -275,39 +273,3 @@ class Attention(Tiles):
             store()
         else:
             code.if_(code.less(column, self.problem.v_dims), store)
-
-
-def merge(problem: Problem, sums: ir.Value, stats: ir.Value, result: ir.Value) -> None:
-    """Merges the parts of a row; a block per row."""
-    heads = problem.heads
-    element = ir.Type.parse(problem.element)
-    row, thread = code.block("x"), code.thread(MERGE_THREADS)
-    splits, queries = code.dim(sums, 0), code.dim(result, 1)
-    lowest, zero = code.scalar(-math.inf), code.scalar(0.0)
-
-    def statistic(split: ir.Value, which: int) -> ir.Value:
-        return code.load_raw(stats, [split, row, 0, which])
-
-    (top,) = code.loop(0, splits, 1, lambda s, best: [code.larger(best, statistic(s, 0))], [lowest])
-    none = arith.cmpf(arith.CmpFPredicate.OEQ, top, lowest)
-    base = arith.select(none, zero, top)
-    query = code.divide(row, heads)
-    column = code.multiply(code.remainder(row, heads), problem.v_dims)
-    place = [code.divide(query, queries), code.remainder(query, queries)]
-
-    def one(e: ir.Value) -> None:
-        def add(s: ir.Value, total: ir.Value, weight: ir.Value) -> list[ir.Value]:
-            factor = code.exp2(arith.subf(statistic(s, 0), base))
-            value = code.load_raw(sums, [s, row, 0, e])
-            # What has no weight may be infinite.
-            value = arith.select(code.is_float(factor, 0.0), zero, value)
-            return [code.fma(value, factor, total), code.fma(statistic(s, 1), factor, weight)]
-
-        total, weight = code.loop(0, splits, 1, add, [zero, zero])
-        empty = arith.cmpf(arith.CmpFPredicate.OEQ, weight, zero)
-        factor = arith.select(empty, zero, code.reciprocal(weight))
-        value = arith.truncf(element, arith.mulf(total, factor))
-        at = [code.index(i) for i in (*place, code.add(column, e))]
-        memref.store(value, result, at)
-
-    code.loop(thread, problem.v_dims, MERGE_THREADS, one)
