@@ -25,7 +25,7 @@ from rlx.diagnostics import PassFailure
 from rlx.dialects.base import RlxOp
 from rlx.host import ir
 
-__all__ = ["Pass", "PassFailure", "Pipeline", "parent_of", "walk"]
+__all__ = ["Pass", "PassFailure", "Pipeline", "parent_of", "types_of", "types_within", "walk"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,27 @@ def walk(root: ir.Operation, *kinds: type[RlxOp] | str) -> Iterator[ir.OpView]:
 
     root.operation.walk(visit)
     yield from found
+
+
+def types_of(op: ir.Operation) -> list[ir.Type]:
+    """The types of the values that ``op`` makes: results, and arguments of its blocks."""
+    found = [result.type for result in op.results]
+    for region in op.regions:
+        for block in region.blocks:
+            found += [argument.type for argument in block.arguments]
+    return found
+
+
+def types_within(root: ir.Operation) -> set[ir.Type]:
+    """The types of all values that ``root`` and ops below it make."""
+    found: set[ir.Type] = set()
+
+    def visit(op: ir.Operation) -> ir.WalkResult:
+        found.update(types_of(op))
+        return ir.WalkResult.ADVANCE
+
+    root.operation.walk(visit)
+    return found
 
 
 def parent_of(op: ir.Operation | ir.OpView) -> ir.Operation | None:

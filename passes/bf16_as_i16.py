@@ -7,7 +7,7 @@ import ml_dtypes
 import numpy as np
 
 from rlx.host import ir, llvm
-from rlx.passes.base import Pass, walk
+from rlx.passes.base import Pass, types_within, walk
 
 __all__ = ["Bf16AsI16"]
 
@@ -26,6 +26,8 @@ class Bf16AsI16(Pass):
     name = "rlx-bf16-as-i16"
 
     def run(self, op: ir.Operation) -> None:
+        if not any("bf16" in str(type_) for type_ in types_within(op)):
+            return
         types: dict[ir.Type, ir.Type] = {}
         attributes: dict[ir.Attribute, ir.Attribute] = {}
 

@@ -8,7 +8,10 @@ is kept.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +33,19 @@ __all__ = ["compile", "lower"]
 _memory = MemoryCache()
 
 
+@contextlib.contextmanager
+def _without_collections() -> Iterator[None]:
+    """Keeps Python from looking for cycles: a compilation makes much that lives until its end."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_without_collections()
 def compile(
     source: Any,
     target: str | targets.Target = "cpu",
@@ -94,6 +110,7 @@ def compile(
     return _finish(executable, opened, steps)
 
 
+@_without_collections()
 def lower(
     source: Any,
     stage: str,

@@ -2,9 +2,10 @@
 
 import hashlib
 import importlib.util
+import os
+from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
-from pathlib import Path
 
 import rlx
 from rlx import host, registry
@@ -18,25 +19,26 @@ def fingerprint() -> str:
     versions = [rlx.__version__, host.version(), f"llvmlite {metadata.version('llvmlite')}"]
     digest = hashlib.sha256()
     for path in sorted({*_own_files(), *_plugin_files()}):
-        digest.update(path.read_bytes())
+        with open(path, "rb", buffering=0) as file:
+            digest.update(file.read())
     return " ".join([*versions, digest.hexdigest()])
 
 
-def _own_files() -> list[Path]:
-    # Not rglob, which does not follow the links to dialects/ and passes/.
-    pending, found = [Path(rlx.__file__).parent], []
+def _own_files() -> Iterator[str]:
+    """The files of rlx, without what Python makes of them."""
+    pending = [os.path.dirname(rlx.__file__)]
     while pending:
-        for path in pending.pop().iterdir():
-            if path.is_dir():
-                pending.append(path)
-            elif path.suffix != ".pyc":
-                found.append(path)
-    return found
+        with os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                if not entry.is_dir():  # follows the links to dialects/ and passes/
+                    yield entry.path
+                elif entry.name != "__pycache__":
+                    pending.append(entry.path)
 
 
-def _plugin_files() -> list[Path]:
+def _plugin_files() -> list[str]:
     modules = {name.partition(":")[0] for name in (*registry.op_modules(), *registry.targets())}
     specs = [
         importlib.util.find_spec(module) for module in modules if not module.startswith("rlx.")
     ]
-    return [Path(spec.origin) for spec in specs if spec is not None and spec.origin]
+    return [spec.origin for spec in specs if spec is not None and spec.origin]

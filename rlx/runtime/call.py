@@ -25,7 +25,7 @@ def match(
         ArgumentError: there are too many or too few, or a name is unknown.
     """
     specs = program.arguments
-    free = [n for n in range(len(specs)) if n not in bound]
+    free = [n for n in range(len(specs)) if n not in bound] if bound else range(len(specs))
     if len(args) > len(free):
         raise ArgumentError(
             f"'{program.entry}' expects {len(free)} arguments, but found {len(args)}"
@@ -60,7 +60,7 @@ def check_overlap(
     Raises:
         ArgumentError: two arguments share memory, and one of them is updated in place.
     """
-    written = {number for number in numbers if program.arguments[number].writable}
+    written = program.writable.intersection(numbers)
     if written and (found := find_overlap(spans(), written)):
         name, other = (program.arguments[number].name for number in found)
         raise ArgumentError(

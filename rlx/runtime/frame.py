@@ -9,6 +9,7 @@ slot at the start.
 """
 
 import ctypes
+import math
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +21,8 @@ from rlx.runtime.loader import free
 from rlx.runtime.program import Program, Spec
 
 __all__ = ["Frame"]
+
+_ADDRESSES = struct.Struct("2q")
 
 
 class Block:
@@ -101,6 +104,16 @@ class Frame:
             struct.Struct(f"{dtypes.NAMES[spec.dtype].itemsize}s" if spec.scalar else _words(spec))
             for spec in program.arguments
         ]
+        # Arrays are contiguous: where sizes are known, all but the address is.
+        self._known = [
+            not spec.scalar and spec.tiling is None and None not in spec.shape
+            for spec in program.arguments
+        ]
+        for spec, start, known in zip(program.arguments, self._arguments, self._known, strict=True):
+            if known:
+                sizes = [size or 0 for size in spec.shape]
+                strides = [math.prod(sizes[axis + 1 :]) for axis in range(spec.rank)]
+                self._template[start + 3 : start + 3 + 2 * spec.rank] = [*sizes, *strides]
         for number, array in self._bound.items():
             self._put(self._template.data, number, array)
         self._readers = [
@@ -110,15 +123,17 @@ class Frame:
         self._spare: list[Block] = []
 
     def _put(self, memory: memoryview, number: int, array: np.ndarray) -> None:
-        at, packer = 8 * self._arguments[number], self._packers[number]
+        at = 8 * self._arguments[number]
         if self._specs[number].scalar:
-            packer.pack_into(memory, at, array.tobytes())
+            self._packers[number].pack_into(memory, at, array.tobytes())
             return
-        interface = array.__array_interface__
-        address, shape = interface["data"][0], interface["shape"]
+        address = array.__array_interface__["data"][0]
+        if self._known[number]:
+            _ADDRESSES.pack_into(memory, at, address, address)
+            return
         size = array.itemsize
         strides = [stride // size for stride in array.strides]
-        packer.pack_into(memory, at, address, address, 0, *shape, *strides)
+        self._packers[number].pack_into(memory, at, address, address, 0, *array.shape, *strides)
 
     def fill(self, arrays: Mapping[int, np.ndarray]) -> Block:
         """The memory for one call with these arguments by number, added to the bound ones."""

@@ -1,6 +1,6 @@
 """Whether arguments share memory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 __all__ = ["Span", "find_overlap", "spans_of"]
@@ -19,7 +19,7 @@ def spans_of(arrays: Mapping[int, Any]) -> list[Span]:
     return found
 
 
-def find_overlap(spans: list[Span], written: set[int]) -> tuple[int, int] | None:
+def find_overlap(spans: list[Span], written: Set[int]) -> tuple[int, int] | None:
     """One of the ``written`` arguments, and another that shares memory with it; None for none."""
     reach = -1, -1  # where those so far end, and the one that ends last
     written_reach = -1, -1

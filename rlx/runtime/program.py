@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from rlx.runtime.tiles import Tiling
@@ -99,6 +100,11 @@ class Program:
     results: tuple[Spec, ...]
     messages: tuple[str, ...] = ()
     plan: "Plan | None" = None
+
+    @cached_property
+    def writable(self) -> frozenset[int]:
+        """Numbers of the arguments that a call may write to."""
+        return frozenset(number for number, spec in enumerate(self.arguments) if spec.writable)
 
     def manifest(self, indent: int | None = None) -> str:
         """Everything but the object code, as JSON."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rlx.diagnostics import CompileError, Diagnostic, capture, format_location
 from rlx.host import execution_engine, ir
-from rlx.passes.base import walk
+from rlx.passes.base import types_of, types_within
 
 __all__ = ["EXTERNAL_FUNCTIONS", "object_code"]
 
@@ -29,7 +29,7 @@ EXTERNAL_FUNCTIONS = frozenset(
 """What compiled code may call outside of itself."""
 
 
-_OPENMP_OPS = {"omp.parallel", "omp.terminator"}
+_OTHER_OPS = {"builtin.module", "omp.parallel", "omp.terminator"}
 _OPENMP = """
     __kmpc_fork_call __kmpc_global_thread_num __kmpc_push_num_threads
     omp_get_max_threads omp_get_num_threads omp_get_thread_num
@@ -73,28 +73,23 @@ def object_code(module: ir.Module, function: str, opt_level: int) -> bytes:
 
 def _check(module: ir.Module) -> None:
     found = []
-    scalable: dict[ir.Type, bool] = {}
+    scalable = {type_ for type_ in types_within(module.operation) if "vector<[" in str(type_)}
 
-    def is_scalable(op: ir.Operation) -> bool:
-        """Whether ``op`` makes a vector whose size the machine knows only."""
-        values = [*op.results, *(a for r in op.regions for b in r.blocks for a in b.arguments)]
-        for type_ in (value.type for value in values):
-            if type_ not in scalable:
-                scalable[type_] = "vector<[" in str(type_)
-        return any(scalable[value.type] for value in values)
-
-    for op in walk(module.operation):
-        name = op.operation.name
+    def visit(op: ir.Operation) -> ir.WalkResult:
+        name = op.name
         if name in _REFUSED:
             found.append(_error(op, f"'{name}' op is not supported on the CPU"))
-        elif is_scalable(op.operation):
+        elif scalable and not scalable.isdisjoint(types_of(op)):
             found.append(_error(op, f"'{name}' op has vectors of unknown size"))
-        elif not name.startswith("llvm.") and name not in _OPENMP_OPS | {"builtin.module"}:
+        elif not name.startswith("llvm.") and name not in _OTHER_OPS:
             found.append(_error(op, f"'{name}' op has no lowering for the CPU"))
-        elif name == "llvm.func" and len(op.operation.regions[0].blocks) == 0:
+        elif name == "llvm.func" and len(op.regions[0].blocks) == 0:
             symbol = ir.StringAttr(op.attributes["sym_name"]).value
             if symbol not in EXTERNAL_FUNCTIONS and not symbol.startswith("llvm."):
                 found.append(_error(op, f"function '{symbol}' is declared but has no body"))
+        return ir.WalkResult.ADVANCE
+
+    module.operation.walk(visit)
     if found:
         # Casts are left where something else could not be lowered.
         casts = [e for e in found if "unrealized_conversion_cast" in e.message]
@@ -102,5 +97,5 @@ def _check(module: ir.Module) -> None:
         raise CompileError("the module cannot be compiled for the CPU", tuple(found))
 
 
-def _error(op: ir.OpView, message: str) -> Diagnostic:
+def _error(op: ir.Operation, message: str) -> Diagnostic:
     return Diagnostic("error", format_location(op.location), message)

@@ -20,6 +20,7 @@ from rlx.host import arith, ir
 from rlx.runtime import openmp
 from rlx.runtime.elf import undefined_symbols
 from rlx.schedules.cpu import code
+from rlx.schedules.cpu.code import kernels
 from rlx.schedules.cpu.passes import STRATEGIES
 from rlx.targets import TargetError
 
@@ -64,7 +65,8 @@ def part_plus_element(op, kernels, isa):
 def compiled(monkeypatch):
     """Compiles a function whose only op has a kernel that tells parts."""
     strategy = SimpleNamespace(refusal=lambda op: None, prepare=own_norm, build=part_plus_element)
-    monkeypatch.setitem(STRATEGIES, RmsNormOp, strategy)
+    monkeypatch.setitem(sys.modules, "test_strategy", strategy)
+    monkeypatch.setitem(STRATEGIES, RmsNormOp, "test_strategy")
     made = {}
 
     def get(threads):
@@ -102,7 +104,7 @@ def test_little_work_is_not_split(compiled):
 
 
 def test_no_more_parts_than_units(compiled, monkeypatch):
-    monkeypatch.setattr(code, "LEAST_NANOSECONDS", 100)
+    monkeypatch.setattr(kernels, "LEAST_NANOSECONDS", 100)
     assert parts_of(compiled(5), 2) == [0, 1]
     assert parts_of(compiled(5), 1) == [0]
 

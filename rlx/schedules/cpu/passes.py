@@ -1,5 +1,6 @@
 """`rlx-cpu-select-kernels` and `rlx-cpu-emit-kernels`: fast code for the heavy ops."""
 
+import importlib
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Literal
@@ -16,36 +17,37 @@ from rlx.host import ir
 from rlx.options import option
 from rlx.passes.base import Pass, walk
 from rlx.passes.convert_rlx_to_linalg import KERNEL
-from rlx.schedules.cpu import amx_attention, attention, bf16_matmul, dequant, matmul, norm
-from rlx.schedules.cpu.attention import rope
 from rlx.schedules.cpu.code import Kernels
 from rlx.schedules.cpu.isa import ISAS
 from rlx.schedules.select import select
 
 __all__ = ["STRATEGIES", "EmitKernels", "SelectKernels", "strategy"]
 
-STRATEGIES: dict[type[RlxOp], ModuleType] = {
-    MatmulOp: matmul,
-    DequantMatmulOp: dequant,
-    AttentionOp: attention,
-    RopeOp: rope,
-    RmsNormOp: norm,
-    LayerNormOp: norm,
-}
-"""Strategies for any instruction set."""
+_HERE = "rlx.schedules.cpu"
 
-_OWN: dict[str, dict[type[RlxOp], ModuleType]] = {
-    "amx": {MatmulOp: bf16_matmul, AttentionOp: amx_attention},
-    "avx512_bf16": {MatmulOp: bf16_matmul},
+STRATEGIES: dict[type[RlxOp], str] = {
+    MatmulOp: f"{_HERE}.matmul",
+    DequantMatmulOp: f"{_HERE}.dequant",
+    AttentionOp: f"{_HERE}.attention",
+    RopeOp: f"{_HERE}.attention.rope",
+    RmsNormOp: f"{_HERE}.norm",
+    LayerNormOp: f"{_HERE}.norm",
 }
-"""Strategies that an instruction set has of its own."""
+"""The modules of strategies for any instruction set, imported when there is such an op."""
+
+_OWN: dict[str, dict[type[RlxOp], str]] = {
+    "amx": {MatmulOp: f"{_HERE}.bf16_matmul", AttentionOp: f"{_HERE}.amx_attention"},
+    "avx512_bf16": {MatmulOp: f"{_HERE}.bf16_matmul"},
+}
+"""The modules of strategies that an instruction set has of its own."""
 
 
 def strategy(kind: type[RlxOp], isa: str) -> ModuleType | None:
     """The strategy for ops of a kind that are marked with ``isa``."""
-    if isa in ISAS and ISAS[isa].base:
-        return _OWN.get(isa, {}).get(kind)
-    return STRATEGIES.get(kind) if isa in ISAS else None
+    if isa not in ISAS:
+        return None
+    module = (_OWN.get(isa, {}) if ISAS[isa].base else STRATEGIES).get(kind)
+    return None if module is None else importlib.import_module(module)
 
 
 @dataclass(frozen=True)
