@@ -222,10 +222,10 @@ def test_lengths_are_checked():
 
 TURNED = """
 func.func @main(%q: tensor<?x?x{width}xbf16>, %k: tensor<?x?x{dims}xbf16>,
-                %v: tensor<?x?x{dims}xbf16>, %c: tensor<?x{half}x{table}>,
-                %s: tensor<?x{half}x{table}>) -> tensor<?x?x{width}xbf16> {{
-  %t = "rlx.rope"(%q, %c, %s) {{head_dim = {dims} : i64, n_rot = {n_rot} : i64{more}}}
-    : (tensor<?x?x{width}xbf16>, tensor<?x{half}x{table}>, tensor<?x{half}x{table}>)
+                %v: tensor<?x?x{dims}xbf16>, %c: tensor<{rows}x{half}x{table}>,
+                %s: tensor<{rows}x{half}x{table}>{given}) -> tensor<?x?x{width}xbf16> {{
+  %t = "rlx.rope"(%q, %c, %s{by}) {{head_dim = {dims} : i64, n_rot = {n_rot} : i64{more}}}
+    : (tensor<?x?x{width}xbf16>, tensor<{rows}x{half}x{table}>, tensor<{rows}x{half}x{table}>{type})
     -> tensor<?x?x{width}xbf16>
   %o = "rlx.attention"(%t, %k, %v) {{num_heads = {heads} : i64, num_kv_heads = 1 : i64,
       head_dim = {dims} : i64, causal = true, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>}}
@@ -238,35 +238,45 @@ func.func @main(%q: tensor<?x?x{width}xbf16>, %k: tensor<?x?x{dims}xbf16>,
 
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90a"])
 @pytest.mark.parametrize(
-    ("dims", "n_rot", "heads", "table", "more"),
+    ("dims", "n_rot", "heads", "table", "pairing", "positions"),
     [
-        (64, 64, 2, "bf16", ""),
-        (128, 32, 1, "f32", ""),
-        (64, 64, 3, "f32", ', pairing = "interleaved"'),  # is left alone
+        (64, 64, 2, "bf16", "half", ""),
+        (128, 32, 1, "f32", "half", "?x?xi64"),
+        (64, 64, 3, "f32", "interleaved", ""),
+        (64, 24, 2, "bf16", "interleaved", "?xi32"),
+        (64, 64, 1, "bf16", "proportional", ""),  # is left alone
     ],
 )
-def test_turned_queries(arch, dims, n_rot, heads, table, more):
+def test_turned_queries(arch, dims, n_rot, heads, table, pairing, positions):
     half = n_rot // 2
     text = TURNED.format(
         dims=dims,
         n_rot=n_rot,
         heads=heads,
         table=table,
-        more=more,
+        more=f', pairing = "{pairing}"',
         half=half,
         width=heads * dims,
+        rows="75" if positions else "?",
+        given=f", %p: tensor<{positions}>" if positions else "",
+        by=", %p" if positions else "",
+        type=f", tensor<{positions}>" if positions else "",
     )
-    q, k, v = operands(1, 70, 90, heads, 1, dims)
+    q, k, v = operands(2, 70, 90, heads, 1, dims)
     angles = np.arange(75)[:, None] * 0.7 ** np.arange(half)
     cos, sin = (f(angles).astype(q.dtype if table == "bf16" else "f4") for f in (np.cos, np.sin))
+    shape = (2, 70) if positions.startswith("?x?") else (70,)
+    where = np.random.default_rng(5).integers(0, 75, shape)
+    where = where.astype("i4" if positions.endswith("i32") else "i8") if positions else None
+    given = [q, k, v, cos, sin] + ([where] if positions else [])
     with ir.Context() as context, ir.Location.unknown():
         rlx.load_dialects(context)
         module = kernels_of(text, arch)
         names = names_of(module)
-        (actual,) = run_function(module, "main", [q, k, v, cos, sin])
-    pairing = "interleaved" if more else "half"
+        (actual,) = run_function(module, "main", given)
     attrs = {"head_dim": dims, "n_rot": n_rot, "pairing": pairing}
-    turned = RopeOp.reference(q, cos, sin, **attrs)
+    turned = RopeOp.reference(q, cos, sin, where, **attrs)
     attrs = {"num_heads": heads, "num_kv_heads": 1, "head_dim": dims, "causal": True}
     assert_close(np.asarray(actual), reference(AttentionOp, turned, k, v, **attrs), 2e-2)
-    assert any(name.startswith("rlx_rope") for name in names) == bool(more)
+    left = any(name.startswith("rlx_rope") for name in names)
+    assert left == (pairing == "proportional")

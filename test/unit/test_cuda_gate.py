@@ -15,6 +15,7 @@ from rlx.schedules.cuda import attention, attention_wgmma, dequant_mma, matmul, 
 from rlx.schedules.cuda.arch import ARCHS
 from rlx.schedules.cuda.kernels import Kernels
 from rlx.schedules.cuda.output import Output
+from rlx.schedules.cuda.softmax import Turn
 from rlx.targets import cuda_tools, nvptx
 from rlx.targets.cuda import CudaTarget
 
@@ -119,7 +120,7 @@ def test_attention_on_hopper(dims, tmp_path):
 @pytest.mark.parametrize("dims", [64, 128, 256])
 def test_attention_with_everything_on_hopper(dims, tmp_path):
     mask = "memref<?x1x?x?xf32, strided<[?, ?, ?, 1], offset: ?>>"
-    turn = (dims, "bf16")
+    turn = Turn(dims, "bf16", interleaved=True, positions="memref<?x?xi64>")
     look_at_hopper(tmp_path, dims, left=100, softcap=50.0, mask=mask, lengths="i32", turn=turn)
 
 

@@ -9,7 +9,7 @@ from rlx.host import arith, ir
 from rlx.schedules.cuda import attention_hopper, attention_wgmma, code, hopper, matmul_wgmma
 from rlx.schedules.cuda.kernels import Kernels
 from rlx.schedules.cuda.output import Output
-from rlx.schedules.cuda.softmax import Problem
+from rlx.schedules.cuda.softmax import Problem, Turn
 from rlx.testing.gpu_interpreter import KernelError, TensorMap, run
 
 BF16 = ml_dtypes.bfloat16
@@ -49,7 +49,7 @@ def multiply(transposed=True):
 def attend(in_turn=True, lengths=None, turned=False):
     """Largest error of attention, over more tiles than stages."""
     queries, keys, dims = 100, 150, 64
-    turn = (64, "bf16") if turned else None
+    turn = Turn(64, "bf16") if turned else None
     given = "i32" if lengths is not None else None
     problem = Problem("bf16", 1, 2, dims, dims, causal=True, scale=0.125, lengths=given, turn=turn)
     p = attention_hopper.Parameters(32, in_turn=in_turn)

@@ -27,7 +27,7 @@ from rlx.schedules.cuda.arch import Arch
 from rlx.schedules.cuda.attention_mma import Attention
 from rlx.schedules.cuda.attention_tiles import Parameters, columns_of
 from rlx.schedules.cuda.kernels import Kernels
-from rlx.schedules.cuda.softmax import Problem
+from rlx.schedules.cuda.softmax import Problem, Turn
 from rlx.schedules.cuda.turned import queries_of
 
 __all__ = ["Parameters", "Problem", "build", "emit_kernel", "parameters", "prepare", "refusal"]
@@ -112,12 +112,19 @@ def build(op: AttentionOp, kernels: Kernels, arch: Arch) -> ir.Value:
 
 
 def turned_by(op: AttentionOp) -> tuple[Problem, ir.Value, list[ir.Value]]:
-    """The problem, the queries as they are before the kernel turns them, and the tables."""
+    """The problem, the queries as they are before the kernel turns them, and what it does that by:
+    tables, and positions if there are any."""
     problem, rope = Problem.of(op), queries_of(op)
     if rope is None:
         return problem, op.query, []
-    turn = rope.n_rot, str(rope.cos.type.element_type)
-    return replace(problem, turn=turn), rope.input, [rope.cos, rope.sin]
+    by, positions = [rope.cos, rope.sin], None
+    if rope.positions is not None:
+        type_ = rope.positions.type
+        positions = str(code.matrix(type_.element_type, type_.rank))
+        by.append(rope.positions)
+    table = str(rope.cos.type.element_type)
+    turn = Turn(rope.n_rot, table, rope.pairing == "interleaved", positions)
+    return replace(problem, turn=turn), rope.input, by
 
 
 def emit_kernel(kernels: Kernels, problem: Problem, p: Parameters) -> Any:

@@ -12,7 +12,7 @@ from rlx.host import arith, ir, memref, vector
 from rlx.schedules.cuda import code, hopper
 from rlx.schedules.cuda.code import Index
 from rlx.schedules.cuda.hopper import BOX, GROUP, Roles
-from rlx.schedules.cuda.softmax import Problem, Row, Softmax
+from rlx.schedules.cuda.softmax import Problem, Row, Softmax, Turn
 from rlx.schedules.cuda.tiles import Lane, Tile
 from rlx.schedules.cuda.turned import turn_rows
 
@@ -186,7 +186,7 @@ class Attention(Softmax):
         count, zero = self.dims // 2, code.scalar(0.0)
         self.barriers.wait(0, code.i1(False))
         if self.problem.turn is not None:
-            self.turn(self.problem.turn[0])
+            self.turn(self.problem.turn)
 
         def some() -> list[ir.Value]:
             state = self.loop(first, end)
@@ -295,7 +295,7 @@ class Attention(Softmax):
         number = code.add(other, 1 + self.p.groups)
         code.if_(more, lambda: hopper.arrive_at(number, 2 * GROUP))
 
-    def turn(self, n_rot: int) -> None:
+    def turn(self, turn: Turn) -> None:
         """Turns the queries of the warp group."""
         p, first = self.p, code.multiply(self.number, 64)
         memory = self.shared.view(0, [self.dims // BOX * p.rows, BOX], self.element)
@@ -305,12 +305,10 @@ class Attention(Softmax):
             at = code.add(code.multiply(code.divide(chunk, 8), p.rows), code.add(first, row))
             return at, tile.column(row, code.remainder(chunk, 8))
 
-        def query(row: Index) -> Index:
-            at, _ = self.pair_of(row)
-            return code.minimum(at, code.subtract(self.queries, 1))
+        def angle(row: Index) -> Index:
+            return self.angle(self.pair_of(row)[0])
 
-        cos, sin = self.tables
-        turn_rows(memory, place, 64, query, (cos, sin), n_rot, self.inside, GROUP)
+        turn_rows(memory, place, 64, angle, self.tables, turn, self.inside, GROUP)
         hopper.fence()
         hopper.sync_group(code.add(self.number, 1))
 

@@ -224,16 +224,11 @@ class Tiles(Softmax):
         def place(row: Index, chunk: Index) -> tuple[Index, Index]:
             return row, self.q.column(row, chunk)
 
-        def query(row: Index) -> Index:
-            # Rows past the last stand for nothing.
-            at, _ = self.head_of(code.add(self.row, row))
-            return code.minimum(at, code.subtract(self.queries, 1))
+        def angle(row: Index) -> Index:
+            return self.angle(self.head_of(code.add(self.row, row))[0])
 
-        size = self.p.block_rows
-        n_rot, _ = self.problem.turn
-        turn_rows(
-            self.q.memory, place, size, query, self.tables, n_rot, self.thread, self.p.threads
-        )
+        rows, turn = self.p.block_rows, self.problem.turn
+        turn_rows(self.q.memory, place, rows, angle, self.tables, turn, self.thread, self.p.threads)
 
     # -- the loop over tiles -----------------------------------------------------------------------
 

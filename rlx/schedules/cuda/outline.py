@@ -96,7 +96,10 @@ class _Outliner:
                 raise PassFailure(op, f"'{op.name}' op takes a value that only the device knows")
             self.on_device.update(op.results)
         elif not op.name.startswith(_HOST) or any(region.blocks for region in op.regions):
-            raise PassFailure(op, f"'{op.name}' op has no lowering to a GPU outside of a kernel")
+            text = f"'{op.name}' op has no lowering to a GPU outside of a kernel"
+            if op.name in ("scf.for", "scf.while", "scf.parallel", "scf.forall"):
+                text += ": how many steps it takes is not known before it runs"
+            raise PassFailure(op, text)
 
     # -- kinds of kernels
 
@@ -192,7 +195,7 @@ class _Outliner:
         return self.status
 
     def results(self, end: ir.Operation, public: bool) -> None:
-        """Makes every result of a public function a buffer of its own."""
+        """Makes every result of a public function a buffer of its own, numbers, too."""
         if not public:
             if any(value in self.on_device for value in end.operands):
                 raise PassFailure(end, "cannot return what only the device knows")
@@ -200,8 +203,7 @@ class _Outliner:
         seen: set[ir.Value] = set()
         for at, value in enumerate(end.operands):
             if not isinstance(value.type, ir.MemRefType):
-                if value in self.on_device or not isinstance(value.type, ir.IndexType):
-                    raise PassFailure(end, f"cannot return a scalar of type {value.type}")
+                end.operands[at] = self.cell(value)
                 continue
             root = root_of(value)
             if root is not None and root not in seen:
@@ -216,6 +218,19 @@ class _Outliner:
             fresh = memref.alloc(plain_type, sizes, [])
             self.copy(value, fresh)
             end.operands[at] = fresh
+        function = end.block.owner.opview
+        types = [value.type for value in end.operands]
+        if types != function.type.results:
+            made = ir.FunctionType.get(function.type.inputs, types)
+            function.attributes["function_type"] = ir.TypeAttr.get(made)
+
+    def cell(self, value: ir.Value) -> ir.Value:
+        """A buffer of one element, in which a number comes back."""
+        made = memref.alloc(ir.MemRefType.get([], value.type), [], [])
+        store = memref.StoreOp(value, made, []).operation
+        self.single("store", [store])
+        store.erase()
+        return made
 
     # -- kernels
 

@@ -12,10 +12,27 @@ from rlx.schedules.cuda import code
 from rlx.schedules.cuda.code import Index
 from rlx.schedules.cuda.tiles import Lane
 
-__all__ = ["Problem", "Row", "Softmax"]
+__all__ = ["Problem", "Row", "Softmax", "Turn"]
 
 LOG2E = math.log2(math.e)
 _FAR = 2**61  # no window at or above it hides anything
+
+
+@dataclass(frozen=True)
+class Turn:
+    """How queries are turned first.
+
+    Attributes:
+        columns: of a head that are turned.
+        table: element type of the tables, as text.
+        interleaved: whether neighbours form pairs, else columns half of those away.
+        positions: type of the positions in memory, as text; None where rows count from 0.
+    """
+
+    columns: int
+    table: str
+    interleaved: bool = False
+    positions: str | None = None
 
 
 @dataclass(frozen=True)
@@ -29,7 +46,7 @@ class Problem:
         causal, left, right, scale, softcap, q_offset: as of the op; -1 for no window.
         mask: type of the mask in memory, as text; None without.
         lengths: type of the lengths, as text; None without.
-        turn: columns of queries that are turned first, and the type of the tables; None without.
+        turn: how queries are turned; None where they are not.
     """
 
     element: str
@@ -45,7 +62,7 @@ class Problem:
     q_offset: int | None = None
     mask: str | None = None
     lengths: str | None = None
-    turn: tuple[int, str] | None = None
+    turn: Turn | None = None
 
     @property
     def padded(self) -> int:
@@ -72,10 +89,12 @@ class Problem:
         )
 
     def extras(self) -> list[ir.Type]:
-        """Types of further buffers: tables of cosines and sines, the mask, the lengths."""
+        """Types of further buffers: cosines, sines and positions, the mask, the lengths."""
         types: list[ir.Type] = []
         if self.turn is not None:
-            types += [code.matrix(ir.Type.parse(self.turn[1]))] * 2
+            types += [code.matrix(ir.Type.parse(self.turn.table))] * 2
+            if self.turn.positions is not None:
+                types.append(ir.Type.parse(self.turn.positions))
         if self.mask is not None:
             types.append(ir.Type.parse(self.mask))
         if self.lengths is not None:
@@ -94,6 +113,7 @@ class Softmax(abc.ABC):
         problem: what is computed.
         tile: keys of a tile.
         tables: of cosines and sines, where queries are turned.
+        positions: that they are turned by, or None.
         mask: the buffer of the mask, or None.
         lengths: that of the lengths, or None.
         lane: of the thread.
@@ -105,6 +125,7 @@ class Softmax(abc.ABC):
     """
 
     tables: tuple[ir.Value, ir.Value]
+    positions: ir.Value | None = None
     mask: ir.Value | None = None
     lengths: ir.Value | None = None
     lane: Lane
@@ -136,11 +157,24 @@ class Softmax(abc.ABC):
         rest = list(extras)
         if self.problem.turn is not None:
             self.tables = rest.pop(0), rest.pop(0)
+            if self.problem.turn.positions is not None:
+                self.positions = rest.pop(0)
         if self.problem.mask is not None:
             self.mask = rest.pop(0)
         if self.problem.lengths is not None:
             self.lengths = rest.pop(0)
         return rest
+
+    def angle(self, query: Index) -> Index:
+        """The row of the tables that a query is turned by; for those past the last, any."""
+        query = code.minimum(query, code.subtract(self.queries, 1))
+        if self.positions is None:
+            return query
+        at = [self.batch, query][2 - self.positions.type.rank :]
+        found = arith.index_cast(ir.IndexType.get(), code.load_raw(self.positions, at))
+        # One that is out of range is an error that another kernel finds.
+        last = code.subtract(code.dim(self.tables[0], 0), 1)
+        return code.maximum(code.minimum(found, last), 0)
 
     def reach(self) -> None:
         """How many keys there are, and where the first query stands."""

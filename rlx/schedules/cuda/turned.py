@@ -12,6 +12,7 @@ from rlx.host import arith, ir, vector
 from rlx.passes.convert_rlx_to_linalg import KERNEL
 from rlx.schedules.cuda import code, hopper
 from rlx.schedules.cuda.code import Index
+from rlx.schedules.cuda.softmax import Turn
 
 __all__ = ["queries_of", "reader", "turn_rows"]
 
@@ -27,13 +28,15 @@ def queries_of(op: AttentionOp) -> RopeOp | None:
     name = ir.StringAttr(op.attributes[KERNEL]).value if KERNEL in op.attributes else ""
     if name not in ("mma", "wgmma") or len(list(op.query.uses)) != 1:
         return None
+    whole = code.CHUNK if rope.pairing == "interleaved" else 2 * code.CHUNK
     fits = (
-        rope.pairing == "half"
-        and rope.positions is None
+        rope.pairing in ("half", "interleaved")
         and rope.input.type.rank == 3
         and rope.head_dim == op.head_dim
-        and rope.n_rot % (2 * code.CHUNK) == 0
+        and rope.n_rot % whole == 0
         and op.head_dim % code.CHUNK == 0
+        # With positions, tables may have fewer rows than there are queries.
+        and (rope.positions is None or rope.cos.type.shape[0] > 0)
     )
     if not fits or (name == "wgmma" and not hopper.is_mappable(rope.input)):
         return None
@@ -53,9 +56,9 @@ def turn_rows(
     memory: ir.Value,
     place: Place,
     rows: int,
-    query_of: Callable[[Index], Index],
+    angle: Callable[[Index], Index],
     tables: tuple[ir.Value, ir.Value],
-    n_rot: int,
+    turn: Turn,
     thread: Index,
     threads: int,
 ) -> None:
@@ -65,32 +68,43 @@ def turn_rows(
         memory: where they lie.
         place: maps a row and a chunk of 8 columns to where that begins.
         rows: how many there are.
-        query_of: maps a row to its query, which the tables must have.
+        angle: maps a row to that of the tables which it is turned by.
         tables: cosines and sines.
-        n_rot: columns that are turned.
+        turn: how rows are turned.
         thread, threads: who does it.
     """
-    chunks = n_rot // 2 // code.CHUNK
-    element = memory.type.element_type
-    wide = ir.VectorType.get([code.CHUNK], code.f32())
+    pairs = code.CHUNK // 2 if turn.interleaved else code.CHUNK  # that a thread turns at once
+    chunks = turn.columns // 2 // pairs
 
-    def load(buffer: ir.Value, at: tuple[Index, Index]) -> ir.Value:
-        type_ = ir.VectorType.get([code.CHUNK], buffer.type.element_type)
+    def load(buffer: ir.Value, at: tuple[Index, Index], count: int) -> ir.Value:
+        type_ = ir.VectorType.get([count], buffer.type.element_type)
+        wide = ir.VectorType.get([count], code.f32())
         value = vector.load(type_, buffer, [code.index(i) for i in at])
         return value if type_ == wide else arith.extf(wide, value)
 
+    def store(value: ir.Value, at: tuple[Index, Index]) -> None:
+        narrow = code.narrow(value, memory.type.element_type)
+        vector.store(narrow, memory, [code.index(i) for i in at], alignment=16)
+
     def one(number: ir.Value) -> None:
         row, chunk = code.divide(number, chunks), code.remainder(number, chunks)
-        places = [place(row, chunk), place(row, code.add(chunk, chunks))]
-        a, b = (load(memory, at) for at in places)
-        entry = query_of(row), code.multiply(chunk, code.CHUNK)
-        cos, sin = (load(table, entry) for table in tables)
-        turned = (
-            arith.subf(arith.mulf(a, cos), arith.mulf(b, sin)),
-            arith.addf(arith.mulf(b, cos), arith.mulf(a, sin)),
-        )
-        for value, at in zip(turned, places, strict=True):
-            indices = [code.index(i) for i in at]
-            vector.store(code.narrow(value, element), memory, indices, alignment=16)
+        at = place(row, chunk)
+        a = load(memory, at, code.CHUNK)
+        if turn.interleaved:
+            even, odd = list(range(0, code.CHUNK, 2)), list(range(1, code.CHUNK, 2))
+            a, b = vector.shuffle(a, a, even), vector.shuffle(a, a, odd)
+        else:
+            other = place(row, code.add(chunk, chunks))
+            b = load(memory, other, code.CHUNK)
+        entry = angle(row), code.multiply(chunk, pairs)
+        cos, sin = (load(table, entry, pairs) for table in tables)
+        first = arith.subf(arith.mulf(a, cos), arith.mulf(b, sin))
+        second = arith.addf(arith.mulf(b, cos), arith.mulf(a, sin))
+        if turn.interleaved:
+            mixed = [n for pair in range(pairs) for n in (pair, pair + pairs)]
+            store(vector.shuffle(first, second, mixed), at)
+        else:
+            store(first, at)
+            store(second, other)
 
     code.loop(thread, rows * chunks, threads, one)

@@ -123,6 +123,26 @@ def _shuffle(c: Compiler, op: Any) -> Step:
     return elementwise(run, c.inputs(op), c.slot(op.results[0]))
 
 
+@handles("vector.interleave")
+def _interleave(c: Compiler, op: Any) -> Step:
+    def run(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        both = np.stack(np.broadcast_arrays(a, b), -1)
+        return both.reshape(*both.shape[:-2], -1)
+
+    return elementwise(run, c.inputs(op), c.slot(op.results[0]))
+
+
+@handles("vector.deinterleave")
+def _deinterleave(c: Compiler, op: Any) -> Step:
+    source, outputs = c.slot(op.operands[0]), c.outputs(op)
+
+    def run(threads: Threads) -> None:
+        for start, output in enumerate(outputs):
+            threads.env[output] = threads.env[source][..., start::2]
+
+    return run
+
+
 @handles("vector.step")
 def _step(c: Compiler, op: Any) -> Step:
     value, output = np.arange(op.results[0].type.shape[0])[None], c.slot(op.results[0])
