@@ -123,6 +123,29 @@ def test_concat_and_narrow(dynamic):
     check(NarrowOp, random((4, 12), "bf16"), axis=1, start=3, length=5)
 
 
+@pytest.mark.parametrize("start", [0, 8, 3])
+@pytest.mark.parametrize("columns", [64, 61])
+def test_rows_that_only_the_run_time_knows(columns, start):
+    text = """
+    func.func @main(%x: tensor<?x?xbf16>, %n: index) -> tensor<?x?xbf16> {
+      %c0 = arith.constant 0 : index
+      %r = tensor.dim %x, %c0 : tensor<?x?xbf16>
+      %s = tensor.extract_slice %x[0, START] [%r, %n] [1, 1] : tensor<?x?xbf16> to tensor<?x?xbf16>
+      %e = tensor.empty(%r, %n) : tensor<?x?xbf16>
+      %0 = linalg.generic {indexing_maps = [affine_map<(i, j) -> (i, j)>,
+          affine_map<(i, j) -> (i, j)>], iterator_types = ["parallel", "parallel"]}
+          ins(%s : tensor<?x?xbf16>) outs(%e : tensor<?x?xbf16>) {
+      ^bb0(%a: bf16, %b: bf16):
+        %y = arith.negf %a : bf16
+        linalg.yield %y : bf16
+      } -> tensor<?x?xbf16>
+      return %0 : tensor<?x?xbf16>
+    }""".replace("START", str(start))
+    x = random((5, 72), "bf16")
+    executable, _ = program(text)
+    assert (executable(x, columns) == -x[:, start : start + columns]).all()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("width", "dynamic"), [(48, ()), (48, True), (5, ())])
 def test_kv_append(dtype, width, dynamic):

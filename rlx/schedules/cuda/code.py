@@ -31,6 +31,7 @@ from rlx.schedules.cpu.code import (
     to_buffer,
     to_tensor,
 )
+from rlx.schedules.cuda.loops import width
 
 __all__ = [
     "DYNAMIC",
@@ -284,7 +285,7 @@ def mma(a: ir.Value, b: ir.Value, total: ir.Value) -> ir.Value:
 def aligned(buffer: ir.Value, bytes_: int = 16) -> ir.Value:
     """Whether rows along the last axis begin at multiples of ``bytes_``; i1."""
     type_ = buffer.type
-    size = type_.element_type.width // 8
+    size = width(type_.element_type) // 8
     metadata = memref.extract_strided_metadata(buffer)
     offset, strides = metadata[1], list(metadata[2 + type_.rank : 1 + 2 * type_.rank])
     address = memref.extract_aligned_pointer_as_index(buffer)

@@ -1,7 +1,8 @@
 """How the loops of a `linalg.generic` on buffers are spread over threads.
 
 Where nothing is reduced, a thread computes neighbouring elements, as many as fit into 128 bits and
-lie side by side in every buffer. A reduction along contiguous elements is shared by the lanes of a
+lie side by side in every buffer; where types do not tell whether rows are aligned, it finds out,
+and else computes them one by one. A reduction along contiguous elements is shared by the lanes of a
 warp, which read neighbours and exchange their partial results; any other reduction is a loop within
 a thread, whose neighbours compute neighbouring elements.
 """
@@ -25,6 +26,7 @@ class Loops:
         bounds: of each loop: the size, or the operand and axis that tell it.
         parallel, reduction: numbers of loops.
         lanes: neighbouring elements along the last parallel loop that a thread computes.
+        guarded: whether a thread finds out if they can be moved together.
         combine: with it a warp computes an element: the op that combines partial results.
     """
 
@@ -32,6 +34,7 @@ class Loops:
     parallel: tuple[int, ...]
     reduction: tuple[int, ...]
     lanes: int
+    guarded: bool
     combine: ir.Operation | None
 
 
@@ -63,8 +66,10 @@ def analyse(op: ir.Operation) -> Loops:
     reduction = tuple(n for n, kind in enumerate(kinds) if "parallel" not in kind)
     last = parallel[-1] if parallel else None
     combine = _combine(op, reduction[-1], last) if reduction else None
-    lanes = 1 if reduction or not parallel else _lanes(op, bounds, parallel[-1])
-    return Loops(tuple(bounds), parallel, reduction, lanes, combine)
+    lanes, guarded = 1, False
+    if parallel and not reduction:
+        lanes, guarded = _lanes(op, bounds, parallel[-1])
+    return Loops(tuple(bounds), parallel, reduction, lanes, guarded, combine)
 
 
 # -- neighbours ------------------------------------------------------------------------------------
@@ -98,32 +103,44 @@ def width(type_: ir.Type) -> int:
     return max(8, type_.width)
 
 
-def _lanes(op: ir.Operation, bounds: Sequence[int | tuple[int, int]], loop: int) -> int:
-    size = bounds[loop]
-    if not isinstance(size, int):
-        return 1
+def _lanes(
+    op: ir.Operation, bounds: Sequence[int | tuple[int, int]], loop: int
+) -> tuple[int, bool]:
+    """Lanes, and whether only the run time tells if rows are aligned."""
+    found = bounds[loop]
+    size = found if isinstance(found, int) else None
     along, widest = [], 0
     for operand, map_ in zip(op.operands, maps_of(op), strict=True):
         if isinstance(operand.type, ir.MemRefType) and is_contiguous(operand.type, map_, loop):
             along.append(operand.type)
             widest = max(widest, width(operand.type.element_type))
     lanes = _BITS // widest if widest else 1
-    while lanes > 1 and (size % lanes or not all(_is_aligned(t, lanes) for t in along)):
+    while lanes > 1 and (
+        (size is not None and size % lanes) or any(_is_aligned(t, lanes) is False for t in along)
+    ):
         lanes //= 2
-    return lanes
+    known = size is not None and all(_is_aligned(t, lanes) for t in along)
+    return lanes, lanes > 1 and not known
 
 
-def _is_aligned(type_: ir.MemRefType, lanes: int) -> bool:
-    """Whether rows begin at multiples of ``lanes``, given that the buffer itself does."""
+def _is_aligned(type_: ir.MemRefType, lanes: int) -> bool | None:
+    """Whether rows begin at multiples of ``lanes``, given that the buffer itself does.
+
+    None where the type does not tell.
+    """
     if width(type_.element_type) < 8 or str(type_.element_type) == "i1":
         return False
     if type_.affine_map == ir.AffineMap.get_identity(type_.rank, type_.context):
         # All strides but the last one are multiples of the last size.
-        return type_.rank < 2 or (type_.shape[-1] != DYNAMIC and type_.shape[-1] % lanes == 0)
+        if type_.rank > 1 and type_.shape[-1] == DYNAMIC:
+            return None
+        return type_.rank < 2 or type_.shape[-1] % lanes == 0
     strides, offset = type_.get_strides_and_offset()
-    # Dynamic ones are huge numbers, and no multiples.
     dynamic = ir.ShapedType.get_dynamic_stride_or_offset()
-    return all(n != dynamic and n % lanes == 0 for n in (*strides[:-1], offset))
+    steps = (*strides[:-1], offset)
+    if any(n != dynamic and n % lanes for n in steps):
+        return False
+    return None if dynamic in steps else True
 
 
 # -- reductions ------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from rlx.host import arith, gpu, ir, memref, scf, vector
 from rlx.passes.clone import clone
+from rlx.schedules.cuda import code
 from rlx.schedules.cuda.loops import (
     NEUTRAL,
     Loops,
@@ -54,9 +55,12 @@ def _threads(loops: Loops, operands: Sequence[ir.Value]) -> ir.Value:
 
 def _steps(loops: Loops, loop: int, operands: Sequence[ir.Value]) -> ir.Value:
     size = loops.bounds[loop]
-    if loops.lanes > 1 and loop == loops.parallel[-1] and isinstance(size, int):
+    whole = bound(loops, loop, operands)
+    if loops.lanes == 1 or loop != loops.parallel[-1]:
+        return whole
+    if isinstance(size, int):
         return index(size // loops.lanes)
-    return bound(loops, loop, operands)
+    return arith.ceildivui(whole, index(loops.lanes))
 
 
 def emit_body(
@@ -119,13 +123,34 @@ class _Element:
             initial = [self.first(n, indices) for n in outputs]
             for value, n in zip(self.reduce(indices, initial, 0), outputs, strict=True):
                 self.store(value, n, indices)
+        elif self.loops.guarded:
+            self.guarded(indices)
         else:
-            self.elements(indices)
+            self.elements(indices, self.loops.lanes)
 
     # -- elementwise
 
-    def elements(self, indices: dict[int, ir.Value]) -> None:
-        lanes = self.loops.lanes
+    def guarded(self, indices: dict[int, ir.Value]) -> None:
+        """Elements together if all rows are aligned, else one by one."""
+        lanes, last = index(self.loops.lanes), self.loops.parallel[-1]
+        size = bound(self.loops, last, self.operands)
+        fits = arith.cmpi(arith.CmpIPredicate.eq, arith.remui(size, lanes), index(0))
+        for n, operand in enumerate(self.operands):
+            if self.is_contiguous(n, last):
+                fits = arith.andi(fits, code.aligned(operand, self.alignment(n)))
+        branch = scf.IfOp(fits, has_else=True)
+        with ir.InsertionPoint(branch.then_block):
+            self.elements(indices, self.loops.lanes)
+            scf.yield_([])
+        with ir.InsertionPoint(branch.else_block):
+            end = arith.minui(arith.addi(indices[last], lanes), size)
+            loop = scf.ForOp(indices[last], end, index(1))
+            with ir.InsertionPoint(loop.body):
+                self.elements({**indices, last: loop.induction_variable}, 1)
+                scf.yield_([])
+            scf.yield_([])
+
+    def elements(self, indices: dict[int, ir.Value], lanes: int) -> None:
         last = self.loops.parallel[-1] if self.loops.parallel else -1
         loaded: dict[int, Callable[[int], ir.Value]] = {}
         for n, operand in enumerate(self.operands):

@@ -46,6 +46,30 @@ func.func @odd_rows(%a: memref<?x7xf32>, %b: memref<?x7xf32>) {
 
 // -----
 
+// Rows of which only the run time tells whether they are aligned: vectors if so.
+// CHECK-LABEL: gpu.module @kernels
+// CHECK: gpu.func @elementwise_0
+// CHECK: scf.if
+// CHECK: vector.load {{.*}} {alignment = 16 : i64} : memref<?x?xbf16>, vector<8xbf16>
+// CHECK: vector.store {{.*}} {alignment = 16 : i64} : memref<?x?xbf16, strided<[?, 1], offset: ?>>, vector<8xbf16>
+// CHECK: else
+// CHECK: scf.for
+// CHECK: memref.load
+// CHECK: memref.store
+// CHECK-LABEL: func.func @any_rows
+#id = affine_map<(i, j) -> (i, j)>
+func.func @any_rows(%a: memref<?x?xbf16>, %b: memref<?x?xbf16, strided<[?, 1], offset: ?>>) {
+  linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]}
+      ins(%a : memref<?x?xbf16>) outs(%b : memref<?x?xbf16, strided<[?, 1], offset: ?>>) {
+  ^bb0(%x: bf16, %y: bf16):
+    %0 = arith.negf %x : bf16
+    linalg.yield %0 : bf16
+  }
+  return
+}
+
+// -----
+
 // A reduction along contiguous elements is shared by a warp, and begins with what a fill would have
 // written.
 // CHECK-LABEL: gpu.module @kernels
@@ -129,4 +153,23 @@ func.func @checks(%a: memref<?xf32>, %i: memref<index>, %b: memref<f32>) {
 // CHECK: return %[[NEW]]
 func.func @same(%a: memref<?x7xf32>) -> memref<?x7xf32> {
   return %a : memref<?x7xf32>
+}
+
+// -----
+
+// Numbers come back in memory, whoever knows them.
+// CHECK-LABEL: gpu.module @kernels
+// CHECK: gpu.func @load_0(%[[A:.*]]: memref<4xf32>, %[[CELL:.*]]: memref<f32>)
+// CHECK: gpu.func @store_1(%[[N:.*]]: i64, %[[CELL:.*]]: memref<i64>)
+// CHECK-NEXT: memref.store %[[N]], %[[CELL]][]
+// CHECK: gpu.func @store_2(%[[A:.*]]: memref<f32>, %[[CELL:.*]]: memref<f32>)
+// CHECK-NEXT: %[[LOADED:.*]] = memref.load %[[A]][]
+// CHECK-NEXT: memref.store %[[LOADED]], %[[CELL]][]
+// CHECK-LABEL: func.func @numbers
+// CHECK-SAME: -> (memref<i64>, memref<f32>)
+// CHECK: return %{{.*}}, %{{.*}} : memref<i64>, memref<f32>
+func.func @numbers(%n: i64, %a: memref<4xf32>) -> (i64, f32) {
+  %c1 = arith.constant 1 : index
+  %x = memref.load %a[%c1] : memref<4xf32>
+  return %n, %x : i64, f32
 }
