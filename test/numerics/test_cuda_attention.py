@@ -154,6 +154,10 @@ def test_no_keys(queries):
         ((2, 70, 300, 2, 1, 64), {"causal": True, "lengths": [300, 145]}),
         ((3, 33, 200, 4, 2, 64), {"lengths": [0, 128, 7]}),
         ((1, 70, 150, 2, 1, 256), {"lengths": [140]}),
+        ((1, 70, 150, 1, 1, 96), {"causal": True}),
+        ((1, 66, 140, 2, 1, 72, 24), {"causal": True, "lengths": [130]}),
+        ((1, 66, 100, 2, 1, 192, 128), {"causal": True}),
+        ((1, 66, 100, 1, 1, 40, 200), {}),
     ],
     ids=str,
 )
@@ -166,8 +170,8 @@ def test_hopper(sizes, attrs):
     ("sizes", "attrs"),
     [
         ((1, 4, 40, 2, 1, 64), {}),  # few rows
-        ((1, 70, 70, 1, 1, 96), {}),  # heads of another size
-        ((1, 70, 70, 1, 1, 64, 128), {}),
+        ((1, 70, 70, 1, 1, 68), {}),  # heads that are not aligned
+        ((1, 70, 70, 1, 1, 64, 264), {}),
     ],
     ids=str,
 )

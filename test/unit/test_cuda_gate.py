@@ -110,14 +110,14 @@ def test_attention_with_everything():
 
 
 @pytest.mark.parametrize(
-    "dims", [128, *(pytest.param(n, marks=pytest.mark.slow) for n in (64, 256))]
+    "dims", [128, *(pytest.param(n, marks=pytest.mark.slow) for n in (64, 80, 192, 256))]
 )
 def test_attention_on_hopper(dims, tmp_path):
     look_at_hopper(tmp_path, dims, causal=True)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dims", [64, 128, 256])
+@pytest.mark.parametrize("dims", [64, 128, 192, 256])
 def test_attention_with_everything_on_hopper(dims, tmp_path):
     mask = "memref<?x1x?x?xf32, strided<[?, ?, ?, 1], offset: ?>>"
     turn = Turn(dims, "bf16", interleaved=True, positions="memref<?x?xi64>")

@@ -68,7 +68,7 @@ def attend(in_turn=True, lengths=None, turned=False):
     maps = TensorMap(q, [1, 64, 2, 64]), TensorMap(k, [1, 32, 1, 64]), TensorMap(v, [1, 32, 1, 64])
     arguments = [*maps, *extras, keys, flags, out]
     name = "rlx_attention_wgmma_bf16_0"
-    run(module, name, (2,), (p.threads,), arguments, shared=p.shared(dims))
+    run(module, name, (2,), (p.threads,), arguments, shared=p.shared(problem))
     assert not flags.any()
     used = keys if lengths is None else lengths
     wide = [

@@ -16,7 +16,7 @@ from rlx.schedules.cuda.softmax import Problem, Row, Softmax, Turn
 from rlx.schedules.cuda.tiles import Lane, Tile
 from rlx.schedules.cuda.turned import turn_rows
 
-__all__ = ["Attention", "Parameters"]
+__all__ = ["Attention", "Parameters", "boxes"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,22 @@ class Parameters(Roles):
         """Queries of a block, with all heads of a group."""
         return self.rows // problem.repeat
 
-    def shared(self, dims: int) -> int:
-        return (self.rows + 2 * self.stages * self.keys) * dims * 2
+    def tile_bytes(self, problem: Problem, values: bool) -> int:
+        """Of a tile of keys or values, in whole boxes of columns."""
+        return self.keys * boxes(problem.v_dims if values else problem.dims) * BOX * 2
+
+    def query_bytes(self, problem: Problem) -> int:
+        """Of the queries, and later the result."""
+        return self.rows * boxes(max(problem.dims, problem.v_dims)) * BOX * 2
+
+    def shared(self, problem: Problem) -> int:
+        tiles = sum(self.tile_bytes(problem, values) for values in (False, True))
+        return self.query_bytes(problem) + self.stages * tiles
+
+
+def boxes(dims: int) -> int:
+    """How many boxes the columns of a head take; TMA fills up the last one with zeros."""
+    return -(-dims // BOX)
 
 
 @dataclass(frozen=True)
@@ -70,12 +84,10 @@ class Attention(Softmax):
     def __init__(self, problem: Problem, p: Parameters):
         super().__init__(problem, p.keys)
         self.p = p
-        self.dims = problem.dims
+        self.dims, self.v_dims = problem.dims, problem.v_dims
         self.queries_of_block = p.queries(problem)
         self.query_box = [1, self.queries_of_block, problem.repeat, BOX]
         self.key_box = [1, p.keys, 1, BOX]
-        self.query_bytes = p.rows * self.dims * 2
-        self.tile_bytes = p.keys * self.dims * 2
 
     # -- barriers: queries, then for each stage keys and values there, keys and values free --------
 
@@ -87,8 +99,9 @@ class Attention(Softmax):
 
     def start_of(self, stage: Index, values: bool) -> Index:
         """First byte of a tile."""
-        first = self.query_bytes + values * self.p.stages * self.tile_bytes
-        return code.add(code.multiply(stage, self.tile_bytes), first)
+        p, problem = self.p, self.problem
+        first = p.query_bytes(problem) + values * p.stages * p.tile_bytes(problem, False)
+        return code.add(code.multiply(stage, p.tile_bytes(problem, values)), first)
 
     # -- the whole ---------------------------------------------------------------------------------
 
@@ -140,7 +153,7 @@ class Attention(Softmax):
 
     def copy(self, first: Index, end: Index) -> None:
         p, repeat = self.p, self.problem.repeat
-        self.barriers.expect(0, self.queries_of_block * repeat * self.dims * 2)
+        self.barriers.expect(0, self.queries_of_block * repeat * boxes(self.dims) * BOX * 2)
         head = code.multiply(self.group, repeat)
         self.load(0, [self.batch, self.query, head], 0, 0, self.query_box, p.rows)
 
@@ -151,7 +164,7 @@ class Attention(Softmax):
             for values in (False, True):
                 self.barriers.wait(self.free(stage, values), is_free)
                 here = self.full(stage, values)
-                self.barriers.expect(here, self.tile_bytes)
+                self.barriers.expect(here, p.tile_bytes(self.problem, values))
                 at = [self.batch, code.multiply(tile, p.keys), self.group]
                 start = self.start_of(stage, values)
                 self.load(1 + values, at, here, start, self.key_box, p.keys)
@@ -161,7 +174,7 @@ class Attention(Softmax):
     def load(
         self, which: int, at: list[Index], barrier: Index, start: Index, box: list[int], rows: int
     ) -> None:
-        for column in range(0, self.dims, BOX):
+        for column in range(0, self.v_dims if which == 2 else self.dims, BOX):
             place = code.add(start, column // BOX * rows * 128)
             here = [*at, column]
             hopper.load_box(
@@ -183,7 +196,7 @@ class Attention(Softmax):
         self.teller = arith.extui(code.i32_type(), is_first)
         start = code.multiply(self.number, 64 * 128)
         self.left = self.shared.descriptor(start, 16)
-        count, zero = self.dims // 2, code.scalar(0.0)
+        count, zero = self.v_dims // 2, code.scalar(0.0)
         self.barriers.wait(0, code.i1(False))
         if self.problem.turn is not None:
             self.turn(self.problem.turn)
@@ -208,7 +221,7 @@ class Attention(Softmax):
 
     def loop(self, first: Index, end: Index) -> _State:
         """Over tiles, of which there is one at least."""
-        count, zero = self.dims // 2, code.scalar(0.0)
+        count, zero = self.v_dims // 2, code.scalar(0.0)
         state = _State([zero] * count, [], [code.scalar(-math.inf)] * 2, [zero] * 2)
         self.first, self.end = first, end
         self.wait_for(first, False)
@@ -298,7 +311,7 @@ class Attention(Softmax):
     def turn(self, turn: Turn) -> None:
         """Turns the queries of the warp group."""
         p, first = self.p, code.multiply(self.number, 64)
-        memory = self.shared.view(0, [self.dims // BOX * p.rows, BOX], self.element)
+        memory = self.shared.view(0, [boxes(self.dims) * p.rows, BOX], self.element)
         tile = Tile(memory, BOX)
 
         def place(row: Index, chunk: Index) -> tuple[Index, Index]:
@@ -334,7 +347,7 @@ class Attention(Softmax):
         p = self.p
         right = self.shared.descriptor(self.start_of(self.stage_of(tile), False), 16)
         lefts, rights = [], []
-        for step in range(self.dims // 16):
+        for step in range(-(-self.dims // 16)):
             box, inside = step // 4, step % 4 * 32
             lefts.append(hopper.further(self.left, box * p.rows * 128 + inside))
             rights.append(hopper.further(right, box * p.keys * 128 + inside))
@@ -355,7 +368,8 @@ class Attention(Softmax):
         right = self.shared.descriptor(start, self.p.keys * 128)
         weights = [state.weights[n : n + 4] for n in range(0, len(state.weights), 4)]
         rights = [hopper.further(right, step * 16 * 128) for step in range(len(weights))]
-        return hopper.product(self.element, self.dims, state.sums, weights, rights, transposed=True)
+        columns = self.v_dims
+        return hopper.product(self.element, columns, state.sums, weights, rights, transposed=True)
 
     def clear(self, tile: Index) -> None:
         """Zeros in place of values that are not in use: they may be infinite.
@@ -367,12 +381,12 @@ class Attention(Softmax):
         p, start = self.p, code.multiply(tile, self.p.keys)
         zero = code.zeros(ir.VectorType.get([code.CHUNK], self.element))
         place = self.start_of(self.stage_of(tile), True)
-        memory = self.shared.view(place, [self.dims // BOX * p.keys, BOX], self.element)
+        memory = self.shared.view(place, [boxes(self.v_dims) * p.keys, BOX], self.element)
 
         def rows() -> None:
             used = code.subtract(self.used, start)
             rows = code.subtract(p.keys, used)
-            chunks = self.dims // code.CHUNK
+            chunks = self.v_dims // code.CHUNK
 
             def one(number: ir.Value) -> None:
                 row = code.add(used, code.divide(number, chunks))
@@ -411,21 +425,20 @@ class Attention(Softmax):
         """Divides, rounds, and writes rows, by way of where the queries were."""
         p, lane = self.p, self.lane
         self.tell(sums)
-        boxes = self.dims // BOX
-        memory = self.shared.view(0, [boxes * p.rows, BOX], self.element)
+        memory = self.shared.view(0, [boxes(self.v_dims) * p.rows, BOX], self.element)
         tile = Tile(memory, BOX)
         first = code.multiply(self.number, 64)
         for i in range(2):
             factor = self.inverse(totals[i])
             row = code.add(first, code.add(self.warp_row, code.add(lane.row, 8 * i)))
-            for n in range(self.dims // 8):
+            for n in range(self.v_dims // 8):
                 a, b = (arith.mulf(sums[4 * n + 2 * i + x], factor) for x in range(2))
                 both = code.narrow(code.pair(a, b), self.element)
                 at = code.add(tile.column(lane.row, 0, n % 8), lane.column)
                 place = code.add(row, n // 8 * p.rows)
                 vector.store(both, memory, [code.index(place), code.index(at)], alignment=4)
         hopper.sync_group(code.add(self.number, 1))
-        chunks = self.dims // code.CHUNK
+        chunks = self.v_dims // code.CHUNK
         type_ = ir.VectorType.get([code.CHUNK], self.element)
 
         def one(number: ir.Value) -> None:
@@ -433,7 +446,7 @@ class Attention(Softmax):
             at = code.add(code.multiply(code.divide(chunk, 8), p.rows), code.add(first, row))
             start = tile.column(row, code.remainder(chunk, 8))
             query, head = self.pair_of(row)
-            column = code.add(code.multiply(head, self.dims), code.multiply(chunk, code.CHUNK))
+            column = code.add(code.multiply(head, self.v_dims), code.multiply(chunk, code.CHUNK))
 
             def store() -> None:
                 value = vector.load(

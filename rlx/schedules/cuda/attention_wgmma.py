@@ -25,13 +25,19 @@ from rlx.schedules.cuda.softmax import Problem
 __all__ = ["Parameters", "build", "emit_kernel", "parameters", "prepare", "refusal"]
 
 
-_PARAMETERS = {64: Parameters(128), 128: Parameters(128), 256: Parameters(80, in_turn=False)}
-"""By head dim."""
+_PARAMETERS = {
+    64: Parameters(128),
+    128: Parameters(128),
+    192: Parameters(96, in_turn=False),
+    256: Parameters(80, in_turn=False),
+}
+"""By the most columns of a head."""
 
 
 def parameters(problem: Problem) -> Parameters:
-    p = _PARAMETERS[problem.dims]
-    if problem.mask is not None and problem.dims > 64:
+    size = max(problem.dims, problem.v_dims)
+    p = next(found for most, found in _PARAMETERS.items() if size <= most)
+    if problem.mask is not None and size > 64:
         # Reading the mask takes registers.
         p = replace(p, keys=p.keys // 32 * 16)
     return p
@@ -43,8 +49,9 @@ def refusal(op: AttentionOp, arch: Arch) -> str | None:
         return f"{arch.name} has no wgmma"
     if reason := attention.refusal(op, arch):
         return reason
-    if op.head_dim not in _PARAMETERS or op.v_head_dim != op.head_dim:
-        return "head dims are not 64, 128 or 256, or differ"
+    for what, size in (("head_dim", op.head_dim), ("v_head_dim", op.v_head_dim)):
+        if size % code.CHUNK or size > max(_PARAMETERS):
+            return f"{what}, {size}, is above {max(_PARAMETERS)} or no multiple of {code.CHUNK}"
     repeat = op.num_heads // op.num_kv_heads
     if repeat > 64:
         return "more than 64 heads share keys"
@@ -65,15 +72,16 @@ def build(op: AttentionOp, kernels: Kernels, arch: Arch) -> ir.Value:
     """Emits buffers and the launch for an op that :func:`prepare` made; returns the result."""
     problem, query, tables = attention.turned_by(op)
     shape = emit.sizes(op.query)
+    shape[2] = op.num_heads * problem.v_dims
     result = code.alloc(shape, op.query.type.element_type)
     flat = [code.to_buffer(x) for x in (query, op.key, op.value, *tables)]
     buffers = []
-    for value, heads in (
-        (query, op.num_heads),
-        (op.key, op.num_kv_heads),
-        (op.value, op.num_kv_heads),
+    for value, heads, dims in (
+        (query, op.num_heads, problem.dims),
+        (op.key, op.num_kv_heads, problem.dims),
+        (op.value, op.num_kv_heads, problem.v_dims),
     ):
-        split = emit.split_axis(value, 2, [heads, problem.dims])
+        split = emit.split_axis(value, 2, [heads, dims])
         buffers.append(code.to_buffer(split))
     flat += [code.to_buffer(x) for x in (op.mask, op.kv_lengths) if x is not None]
     p = parameters(problem)
@@ -117,7 +125,7 @@ def emit_kernel(kernels: Kernels, problem: Problem, p: Parameters):
         grid = code.multiply(blocks, across)
         flags = code.alloc([grid, 4 * p.groups], code.i32_type())
         keys = code.dim(buffers[1], 1)
-        launch(*maps, *extras, keys, flags, result, grid=[grid], shared=p.shared(problem.dims))
+        launch(*maps, *extras, keys, flags, result, grid=[grid], shared=p.shared(problem))
         return flags
 
     return emit_launch
