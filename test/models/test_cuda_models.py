@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "numerics"))
+import test_architectures as architectures
 import test_experts as moe
 from cuda_programs import program
 
@@ -59,6 +60,32 @@ def check_prefill(arch, dtype, ids):
     found = model.logits(ids).astype(np.float32)
     assert np.abs(found - expected).max() <= TOLERANCE[dtype] * np.abs(expected).max()
     assert any("attention" in name for gpu in gpus for name in gpu.launched)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["olmo", "gemma4_text", "glm", "qwen3_moe"])
+def test_bf16(kind, tmp_path):
+    """As close to f32 as Transformers in bf16 is, or 2e-2; see `test_architectures.test_bf16`."""
+    made = architectures.make(kind, (architectures.FAST | architectures.SLOW)[kind], "bfloat16")
+    loaded = architectures.load(made, tmp_path)
+    loaded.reference.config._experts_implementation = "eager"
+    on_simulated_gpu(loaded.model, arch="sm_90a")
+    logits, taps = loaded.model.taps(architectures.IDS, architectures.MASK)
+    found = [logits, *(array for pair in taps for array in pair)]
+    live = architectures.MASK.astype(bool)
+    for ours, theirs, exact in zip(
+        found,
+        architectures.reference(loaded.reference),
+        architectures.reference(loaded.exact),
+        strict=True,
+    ):
+        own, limit = (
+            architectures.distance(
+                array[live].astype(np.float32), exact[live], by_row=kind == "qwen3_moe"
+            )
+            for array in (ours, theirs)
+        )
+        assert own <= max(2e-2, 1.1 * limit)
 
 
 @pytest.mark.slow

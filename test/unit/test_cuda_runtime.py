@@ -68,6 +68,25 @@ def test_numpy_in_and_out():
     assert executable(x[:0], y[:0]).shape == (0, 8)
 
 
+def test_numbers_come_back():
+    executable, gpu = program("""
+func.func @main(%x: tensor<4xf32>, %n: i64) -> (tensor<4xf32>, i64, f32, i1) {
+  %c2 = arith.constant 2 : i64
+  %c1 = arith.constant 1 : index
+  %0 = arith.addi %n, %c2 : i64
+  %1 = tensor.extract %x[%c1] : tensor<4xf32>
+  %2 = arith.cmpi sgt, %n, %c2 : i64
+  return %x, %0, %1, %2 : tensor<4xf32>, i64, f32, i1
+}""")
+    x = random(4)
+    same, number, element, larger = executable(x, 5)
+    assert (same == x).all() and number == 7 and element == x[1] and larger
+    assert isinstance(number, np.int64) and isinstance(element, np.float32)
+    _, number, element, larger = executable(on(gpu, x), -3)
+    assert isinstance(number, DeviceArray) and number.shape == ()
+    assert (number.numpy(), element.numpy(), larger.numpy()) == (-1, x[1], False)
+
+
 def test_arrays_on_the_gpu_stay_there():
     executable, gpu = program(ADD)
     x, y = random(3, 8), random(3, 8) + 1

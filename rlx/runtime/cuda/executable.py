@@ -295,7 +295,10 @@ class CudaExecutable:
                 returned.append(copied[spec.alias] if spec.alias in copied else values[spec.alias])
                 continue
             result = next(made)
-            returned.append(out.get(spec.name, result) if on_device else result.numpy())
+            if on_device:
+                returned.append(out.get(spec.name, result))
+            else:
+                returned.append(result.numpy()[()] if spec.scalar else result.numpy())
         return returned
 
     def _remember(self, values: Mapping[int, Any], out: Mapping[str, Any], stream: int) -> None:
