@@ -25,19 +25,8 @@ _ERF = (
     7.889119e-05,
 )
 """erf(x) / x in z = x^2, for |x| < 1."""
-_ERFC = (
-    0.5642417,
-    -0.0015868772,
-    -0.261817,
-    -0.14506541,
-    1.0637039,
-    -1.7649791,
-    1.6606145,
-    -0.9596505,
-    0.31910956,
-    -0.04698723,
-)
-"""x * e^(x^2) * erfc(x) in t = 1 / x, for 1 <= x <= 4."""
+_ERFC = (1.1284801, 0.63583136, 0.10511629, -0.022798544, 0.003186967, -0.00021064492)
+"""-log(erfc(x)) / x in x, for 1 <= x <= 4."""
 
 _MAGIC = 12582912.0
 """1.5 * 2^23: adding it rounds an f32 to an integer and leaves that in the low bits."""
@@ -71,22 +60,37 @@ class ExpandMath(Pass):
 def exp(x: ir.Value) -> ir.Value:
     """e^x of an f32, or of a vector of them."""
     c = partial(constant, x.type)
-    i32 = like(x.type, ir.IntegerType.get_signless(32))
     # Outside of these bounds the result is zero or infinite; NaN passes both.
     x = arith.select(arith.cmpf(arith.CmpFPredicate.OGT, x, c(89.0)), c(89.0), x)
     x = arith.select(arith.cmpf(arith.CmpFPredicate.OLT, x, c(-104.0)), c(-104.0), x)
-    shifted = math.fma(x, c(1.442695041), c(_MAGIC))
-    n = arith.subf(shifted, c(_MAGIC))
-    r = math.fma(n, c(-_LN2_LOW), math.fma(n, c(-_LN2_HIGH), x))
-    y = arith.addf(math.fma(_polynomial(_EXP, r, c), arith.mulf(r, r), r), c(1.0))
+    y, exponent = _power_of_two(x)
+    i32 = exponent.type
     # In two steps, since 2^n alone may be subnormal or too large.
-    exponent = arith.subi(arith.bitcast(i32, shifted), arith.bitcast(i32, c(_MAGIC)))
     half = arith.shrsi(exponent, constant(i32, 1))
     scales = (half, arith.subi(exponent, half))
     for part in scales:
         biased = arith.shli(arith.addi(part, constant(i32, 127)), constant(i32, 23))
         y = arith.mulf(y, arith.bitcast(x.type, biased))
     return y
+
+
+def _exp_of_few(x: ir.Value) -> ir.Value:
+    """e^x for -80 <= x <= 80."""
+    y, exponent = _power_of_two(x)
+    i32 = exponent.type
+    scaled = arith.addi(arith.bitcast(i32, y), arith.shli(exponent, constant(i32, 23)))
+    return arith.bitcast(x.type, scaled)
+
+
+def _power_of_two(x: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """e^x as y * 2^n: y, which is close to one, and n as an i32."""
+    c = partial(constant, x.type)
+    i32 = like(x.type, ir.IntegerType.get_signless(32))
+    shifted = math.fma(x, c(1.442695041), c(_MAGIC))
+    n = arith.subf(shifted, c(_MAGIC))
+    r = math.fma(n, c(-_LN2_LOW), math.fma(n, c(-_LN2_HIGH), x))
+    y = arith.addf(math.fma(_polynomial(_EXP, r, c), arith.mulf(r, r), r), c(1.0))
+    return y, arith.subi(arith.bitcast(i32, shifted), arith.bitcast(i32, c(_MAGIC)))
 
 
 def tanh(x: ir.Value, exp: Callable[[ir.Value], ir.Value] = exp) -> ir.Value:
@@ -102,16 +106,15 @@ def tanh(x: ir.Value, exp: Callable[[ir.Value], ir.Value] = exp) -> ir.Value:
     return math.copysign(arith.select(is_near, near, far), x)
 
 
-def erf(x: ir.Value, exp: Callable[[ir.Value], ir.Value] = exp) -> ir.Value:
+def erf(x: ir.Value, exp: Callable[[ir.Value], ir.Value] = _exp_of_few) -> ir.Value:
     """The error function of an f32, or of a vector of them; with another ``exp`` as for `tanh`."""
     c = partial(constant, x.type)
     size = math.absf(x)
     near = arith.mulf(x, _polynomial(_ERF, arith.mulf(x, x), c))
-    # 1 - e^(-x^2) * erfc_scaled; from 4 on that is 1.
+    # 1 - e^(log(erfc(x))); from 4 on that is 1.
     size = arith.select(arith.cmpf(arith.CmpFPredicate.OGT, size, c(4.0)), c(4.0), size)
-    t = arith.divf(c(1.0), size)
-    tail = arith.mulf(exp(arith.negf(arith.mulf(size, size))), t)
-    far = arith.subf(c(1.0), arith.mulf(tail, _polynomial(_ERFC, t, c)))
+    exponent = arith.mulf(arith.negf(size), _polynomial(_ERFC, size, c))
+    far = arith.subf(c(1.0), exp(exponent))
     is_near = arith.cmpf(arith.CmpFPredicate.OLT, size, c(1.0))
     return math.copysign(arith.select(is_near, near, far), x)
 
