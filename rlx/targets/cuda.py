@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rlx.options import option
 from rlx.schedules.cuda.arch import ARCHS, Arch
@@ -103,7 +103,7 @@ class CudaTarget(Target):
     positional = "arch"
 
     arch: str = option("sm_80", "architecture: sm_80, sm_86, sm_89, sm_90a or newer")
-    opt_level: int = option(3, "LLVM's optimisation level, 0 to 3")
+    opt_level: Literal["0", "1", "2", "3"] = option("3", "LLVM's optimisation level")
 
     def stages(self) -> tuple[Stage, ...]:
         arch = arch_for(self.arch).name
@@ -120,7 +120,7 @@ class CudaTarget(Target):
         """The PTX of all kernels of a module that has passed all stages."""
         from rlx.targets.nvptx import ptx
 
-        return ptx(module, arch_for(self.arch), self.opt_level).encode()
+        return ptx(module, arch_for(self.arch), int(self.opt_level)).encode()
 
     def machine(self) -> str:
         return arch_for(self.arch).name

@@ -28,7 +28,7 @@ needs_ptxas = pytest.mark.skipif(cuda_tools.ptxas() is None, reason="there is no
 
 def test_text_of_targets():
     assert get("cuda:sm_90a") == CudaTarget("sm_90a") == get("cuda{arch=sm_90a}")
-    assert get("cuda:sm_86{opt-level=1}") == CudaTarget("sm_86", 1)
+    assert get("cuda:sm_86{opt-level=1}") == CudaTarget("sm_86", "1")
     assert get("cuda") == CudaTarget("sm_80")
     assert get("cpu:none").kernels == "none"
     for text, message in (
@@ -37,6 +37,7 @@ def test_text_of_targets():
         ("cpu:avx1024", "kernels"),
         ("cuda:", "expected an architecture"),
         ("cuda:sm_80{arch=sm_90}", "option 'arch' is given twice"),
+        ("cuda{opt-level=9}", "option 'opt-level' of 'cuda' must be one of 0, 1, 2, 3"),
     ):
         with pytest.raises(TargetError, match=message):
             get(text).stages()
