@@ -94,3 +94,36 @@ func.func @main(%x: tensor<?x64xbf16>, %w: tensor<40x64xi8>, %s: tensor<40xf32>,
     expected = product.astype(np.float32) + residual.astype(np.float32)
     assert_close(np.asarray(actual), expected, 2e-2)
     assert any(name.startswith(f"{KERNEL}_nk_bf16_fused") for name in names)
+
+
+@pytest.mark.parametrize("group", [0, 16])
+@pytest.mark.parametrize("rows", [2, 70])
+def test_gated_units(rows, group):
+    scales = "192x3xf32" if group else "192xf32"
+    types = f"tensor<?x48xbf16>, tensor<192x48xi8>, tensor<{scales}>"
+    text = f"""
+func.func @main(%x: tensor<?x48xbf16>, %w: tensor<192x48xi8>, %s: tensor<{scales}>)
+    -> tensor<?x96xbf16> {{
+  %y = "rlx.dequant_matmul"(%x, %w, %s) {{transpose_weight = true, group = {group} : i64}}
+    : ({types}) -> tensor<?x192xbf16>
+  %g = "rlx.narrow"(%y) {{axis = 1 : i64, start = 0 : i64, length = 96 : i64}}
+    : (tensor<?x192xbf16>) -> tensor<?x96xbf16>
+  %u = "rlx.narrow"(%y) {{axis = 1 : i64, start = 96 : i64, length = 96 : i64}}
+    : (tensor<?x192xbf16>) -> tensor<?x96xbf16>
+  %z = "rlx.glu"(%g, %u) {{activation = "silu"}}
+    : (tensor<?x96xbf16>, tensor<?x96xbf16>) -> tensor<?x96xbf16>
+  return %z : tensor<?x96xbf16>
+}}
+"""
+    x, weight, factors = operands(rows, 192, 48, True, group)
+    factors /= 16
+    with ir.Context() as context, ir.Location.unknown():
+        rlx.load_dialects(context)
+        module = kernels_of(text, "sm_80")
+        (actual,) = run_function(module, "main", [x, weight, factors])
+        names = names_of(module)
+    attrs = {"transpose_weight": True, "group": group}
+    y = DequantMatmulOp.reference(x, weight, factors, **attrs).astype(np.float32)
+    gate, up = y[:, :96], y[:, 96:]
+    assert_close(np.asarray(actual), gate / (1 + np.exp(-gate)) * up, 2e-2)
+    assert len(names) == 1

@@ -77,7 +77,7 @@ def build(op: DequantMatmulOp, kernels: Kernels, arch: Arch) -> ir.Value | None:
     def kernel(output: Output, columns: Index) -> Launch:
         return emit_kernel(kernels, output, op.transpose_weight, op.group, p)
 
-    return output_of(op, kernel, lambda found: len(found.epilogue.offsets) == 1)
+    return output_of(op, kernel, lambda found: matmul.fits(op, found))
 
 
 def emit_kernel(
@@ -99,7 +99,8 @@ def emit_kernel(
 
     def emit_launch(*buffers: ir.Value) -> None:
         rows, columns = (code.dim(buffers[-1], axis) for axis in (0, 1))
-        grid = code.multiply(code.ceil_div(rows, p.rows), code.ceil_div(columns, p.columns))
+        across = code.ceil_div(columns, output.width(p.columns))
+        grid = code.multiply(code.ceil_div(rows, p.rows), across)
         launch(*buffers, grid=[grid], shared=p.shared(transposed))
 
     return emit_launch
@@ -113,7 +114,6 @@ class _Dequant(matmul.Product):
     def __init__(self, output: Output, transposed: bool, group: int, p: Parameters):
         super().__init__(output, transposed, p)
         self.group = group
-        (self.offset,) = output.offsets
 
     def body(self, a: ir.Value, b: ir.Value, *outs: ir.Value) -> None:
         self.scales, *rest = outs
@@ -175,29 +175,36 @@ class _Dequant(matmul.Product):
         """Of the elements of a chunk; for what is past the end, those of the last ones."""
         start = code.multiply(chunk, _EACH)
         deep = code.add(depth, start if self.transposed else row)
-        groups, channels = code.dim(self.scales, 1), code.dim(self.scales, 0)
-        which = code.minimum(code.divide(deep, self.group), code.subtract(groups, 1))
+        last = code.subtract(code.dim(self.scales, 1), 1)
+        which = code.minimum(code.divide(deep, self.group), last)
 
-        def scale(channel: Index) -> ir.Value:
-            channel = code.add(code.add(self.column, self.offset), channel)
-            channel = code.minimum(channel, code.subtract(channels, 1))
-            return code.load_raw(self.scales, [channel, which])
+        def scale(column: Index) -> ir.Value:
+            return code.load_raw(self.scales, [self.channel(column), which])
 
         if self.transposed:
             return [scale(row)] * _EACH
         return [scale(code.add(start, e)) for e in range(_EACH)]
+
+    def channel(self, column: Index) -> Index:
+        """The output channel of a column of the tile; for those past the end, the last one."""
+        first, *rest = self.output.offsets
+        inside, offset = code.remainder(column, self.width), first
+        for piece, start in enumerate(rest, 1):
+            is_there = code.equal(code.divide(column, self.width), piece)
+            offset = code.select(is_there, start, offset)
+        found = code.add(code.add(self.column, inside), offset)
+        return code.minimum(found, code.subtract(code.dim(self.scales, 0), 1))
 
     def finish(self, sums: list[ir.Value]) -> list[ir.Value]:
         if self.group:
             return sums
         p = self.p
         across = p.warp_columns // 8
-        last = code.subtract(code.dim(self.scales, 0), 1)
-        first = code.add(code.add(self.column, self.offset), self.warp_column)
+        first = code.add(self.warp_column, self.lane.column)
         scales = []
         for j in range(across):
-            at = [code.add(first, code.add(self.lane.column, 8 * j + x)) for x in range(2)]
-            a, b = (code.load_raw(self.scales, [code.minimum(n, last)]) for n in at)
+            at = [self.channel(code.add(first, 8 * j + x)) for x in range(2)]
+            a, b = (code.load_raw(self.scales, [n]) for n in at)
             both = vector.from_elements(code.pairs(2, code.f32()), [a, b, a, b])
             scales.append(both)
         return [arith.mulf(value, scales[n % across]) for n, value in enumerate(sums)]

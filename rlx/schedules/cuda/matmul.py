@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from rlx.dialects import emit
 from rlx.dialects.base import RlxOp
+from rlx.dialects.dequant_matmul import DequantMatmulOp
 from rlx.dialects.matmul import MatmulOp
 from rlx.dialects.types import is_static
 from rlx.host import ir, tensor, vector
@@ -130,11 +131,12 @@ def build(op: MatmulOp, kernels: Kernels, arch: Arch) -> ir.Value | None:
     def kernel(output: Output, columns: Index) -> Launch:
         return emit_kernel(kernels, output, op.transpose_weight, p)
 
-    def fits(found: Found) -> bool:
-        # Pieces are rows of the weight.
-        return len(found.epilogue.offsets) == 1 or op.transpose_weight
+    return output_of(op, kernel, lambda found: fits(op, found))
 
-    return output_of(op, kernel, fits)
+
+def fits(op: MatmulOp | DequantMatmulOp, found: Found) -> bool:
+    """Whether the kernel can do with an epilogue: pieces must be rows of the weight."""
+    return len(found.epilogue.offsets) == 1 or op.transpose_weight
 
 
 def emit_kernel(kernels: Kernels, output: Output, transposed: bool, p: Parameters) -> Launch:
