@@ -6,7 +6,14 @@ import pytest
 
 from rlx.dialects.attention import AttentionOp
 from rlx.host import arith, ir
-from rlx.schedules.cuda import attention_hopper, attention_wgmma, code, hopper, matmul_wgmma
+from rlx.schedules.cuda import (
+    attention_copies,
+    attention_hopper,
+    attention_wgmma,
+    code,
+    hopper,
+    matmul_wgmma,
+)
 from rlx.schedules.cuda.kernels import Kernels
 from rlx.schedules.cuda.output import Output
 from rlx.schedules.cuda.softmax import Problem, Turn
@@ -52,7 +59,7 @@ def attend(in_turn=True, lengths=None, turned=False):
     turn = Turn(64, "bf16") if turned else None
     given = "i32" if lengths is not None else None
     problem = Problem("bf16", 1, 2, dims, dims, causal=True, scale=0.125, lengths=given, turn=turn)
-    p = attention_hopper.Parameters(32, in_turn=in_turn)
+    p = attention_copies.Parameters(32, in_turn=in_turn)
     module = ir.Module.create()
     attention_wgmma.emit_kernel(Kernels(module.operation), problem, p)
     q = numbers(1, queries, 2, dims, seed=1)

@@ -18,7 +18,8 @@ from rlx.dialects.types import is_static
 from rlx.host import ir
 from rlx.schedules.cuda import attention, code, hopper
 from rlx.schedules.cuda.arch import Arch
-from rlx.schedules.cuda.attention_hopper import Attention, Parameters
+from rlx.schedules.cuda.attention_copies import Parameters
+from rlx.schedules.cuda.attention_hopper import Attention
 from rlx.schedules.cuda.kernels import Kernels
 from rlx.schedules.cuda.softmax import Problem
 
