@@ -1,11 +1,13 @@
 """Attention of a few rows, as in decoding: keys and values are read once, where they lie.
 
 A unit of work is a chunk of keys for all heads of a batch, which lie next to each other in memory.
+They are read in that order, in which memory is fastest.
 It leaves largest scores, sums of weights and sums of values; in the end those of all chunks come
 together. Chunks do not depend on the number of threads, and so neither does the result.
 """
 
 import math
+from collections.abc import Callable
 
 from rlx.host import arith, ir, memref
 from rlx.schedules.cpu import code
@@ -19,6 +21,8 @@ __all__ = ["TILES", "few"]
 
 TILES = 4
 """Tiles of a chunk."""
+
+_KEYS = 16  # so many at a time, whose heads are read one after the other
 
 _BYTES = 10  # per nanosecond, about
 
@@ -79,10 +83,12 @@ class _Few(Attention):
             def places(group: ir.Value) -> list[ir.Value]:
                 return [_at(x, t, unit, group) for x, t in zip(state, self.parts, strict=True)]
 
+            def block(group: ir.Value) -> ir.Value:
+                return _at(queries, a.queries, group)
+
             def prepare(group: ir.Value) -> None:
-                block = _at(queries, a.queries, group)
                 tables = given["query_tables"]
-                steps.load_queries(given["query"], block, batch, group, 0, height, *tables)
+                steps.load_queries(given["query"], block(group), batch, group, 0, height, *tables)
                 tops, totals, sums = places(group)
                 _lowest(a, tops)
                 _clear(a, sums, totals, height)
@@ -93,13 +99,9 @@ class _Few(Attention):
             end = code.minimum(end, code.multiply(code.add(chunk, 1), TILES))
 
             def visit(number: ir.Value) -> None:
-                where = tile.place(number, used, offset)
-
-                def head(group: ir.Value) -> None:
-                    block = _at(queries, a.queries, group)
-                    tile.visit(block, batch, group, where, places(group), steps.add_values)
-
-                code.loop(0, a.groups, 1, head)
+                where = tile.place(number, batch, used, offset)
+                groups = (0, a.groups)
+                tile.visit(groups, where, block, places, steps.add_values)
 
             code.loop(begin, end, 1, visit)
 
@@ -179,8 +181,9 @@ class _Few(Attention):
             _clear(a, result, total, height)
 
             def visit(number: ir.Value) -> None:
-                where = tile.place(number, used, offset)
-                tile.visit(queries, batch, group, where, [top, total, result], steps.add_safely)
+                where = tile.place(number, batch, used, offset)
+                own, state = (group, code.add(group, 1)), [top, total, result]
+                tile.visit(own, where, lambda _: queries, lambda _: state, steps.add_safely)
 
             code.loop(*tile.range(used, offset), 1, visit)
 
@@ -192,7 +195,7 @@ class _Tile:
 
     def __init__(self, a: Problem, steps: StreamSteps, given: dict[str, ir.Value], height: Index):
         self.a, self.steps, self.given, self.height = a, steps, given, height
-        self.scores = code.alloc(a.scores.shape, code.f32())
+        self.scores = code.alloc([a.groups, *a.scores.shape], code.f32())
         self.factors = code.alloca(a.stats.shape, code.f32())
         self.spans = code.alloca(a.spans.shape, ir.IndexType.get())
 
@@ -212,7 +215,9 @@ class _Tile:
         end = code.index(code.ceil_div(high, a.p.keys))
         return begin, arith.select(none, begin, end)
 
-    def place(self, number: ir.Value, used: Index, offset: Index) -> dict[str, ir.Value]:
+    def place(
+        self, number: ir.Value, batch: ir.Value, used: Index, offset: Index
+    ) -> dict[str, ir.Value]:
         """Where a tile starts, and which part of it counts."""
         a = self.a
         first, last = self.ends(offset)
@@ -234,6 +239,7 @@ class _Tile:
             code.at_most(inner_low, start), code.at_most(code.add(start, a.p.keys), inner_high)
         )
         return {
+            "batch": batch,
             "start": start,
             "low": begin,
             "high": end,
@@ -244,32 +250,52 @@ class _Tile:
 
     def visit(
         self,
-        queries: ir.Value,
-        batch: ir.Value,
-        group: ir.Value,
+        groups: tuple[Index, Index],
         where: dict[str, ir.Value],
-        state: list[ir.Value],
+        queries: Callable[[ir.Value], ir.Value],
+        state: Callable[[ir.Value], list[ir.Value]],
         add: Kernel,
     ) -> None:
-        tops, totals, sums = state
-        a, steps, given = self.a, self.steps, self.given
-        part = [batch, group, *(where[name] for name in ("start", "low", "high")), self.height]
-        steps.score(queries, given["key"], self.scores, *part)
-        if steps.cap is not None:
-            steps.cap(self.scores, self.spans, self.height)
+        """Attention of some groups; their queries and results so far are given by group."""
+        a, steps, given, height = self.a, self.steps, self.given, self.height
+        batch, start, low, high = (where[name] for name in ("batch", "start", "low", "high"))
 
-        def hide() -> None:
-            mask = given["mask"]
-            rows = [code.index(0), self.height, *(where[n] for n in ("start", "offset", "used"))]
-            more = [given["keys"], *([] if mask is None else [mask])]
-            steps.hide(self.scores, self.spans, batch, group, *rows, *more)
+        def heads(body: Callable[..., None], *more: Index) -> None:
+            code.loop(*groups, 1, lambda group: body(group, *more))
 
-        if a.mask is not None:
-            hide()
-        else:
-            code.if_(where["inside"], lambda: None, hide)
-        steps.softmax(self.scores, tops, totals, self.factors, self.spans, self.height)
-        add(self.scores, given["value"], sums, self.factors, *part)
+        def in_order(body: Callable[..., None]) -> None:
+            """Heads lie next to each other: all of them for some keys, then the next keys."""
+
+            def some(k: ir.Value) -> None:
+                heads(body, start, k, code.minimum(code.add(k, _KEYS), high), height)
+
+            code.loop(low, high, _KEYS, some)
+
+        def scores(group: ir.Value) -> ir.Value:
+            return _at(self.scores, a.scores, group)
+
+        def weigh(group: ir.Value) -> None:
+            here = scores(group)
+            if steps.cap is not None:
+                steps.cap(here, self.spans, height)
+
+            def hide() -> None:
+                mask = given["mask"]
+                rows = [code.index(0), height, *(where[n] for n in ("start", "offset", "used"))]
+                more = [given["keys"], *([] if mask is None else [mask])]
+                steps.hide(here, self.spans, batch, group, *rows, *more)
+
+            if a.mask is not None:
+                hide()
+            else:
+                code.if_(where["inside"], lambda: None, hide)
+            tops, totals, sums = state(group)
+            steps.softmax(here, tops, totals, self.factors, self.spans, height)
+            steps.scale(sums, self.factors, height)
+
+        in_order(lambda g, *part: steps.score(queries(g), given["key"], scores(g), batch, g, *part))
+        heads(weigh)
+        in_order(lambda g, *part: add(scores(g), given["value"], state(g)[2], batch, g, *part))
 
 
 def _lowest(a: Problem, tops: ir.Value) -> None:

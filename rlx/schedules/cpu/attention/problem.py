@@ -173,7 +173,7 @@ class Problem:
 
     @property
     def scores(self) -> ir.MemRefType:
-        return self.scratch(self.p.queries, self.p.keys)
+        return self.part(self.p.queries, self.p.keys)
 
     @property
     def sums(self) -> ir.MemRefType:

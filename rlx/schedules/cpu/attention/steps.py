@@ -77,6 +77,7 @@ class StreamSteps(Steps):
         self.score = self.define(
             stream.score_rows, [a.queries, a.storage, a.scores, *[index] * 6], (element, a.dims)
         )
-        add = [a.scores, a.storage, a.sums, a.stats, *[index] * 6]
+        self.scale = self.define(stream.scale, [a.sums, a.stats, index], (a.v_padded,))
+        add = [a.scores, a.storage, a.sums, *[index] * 6]
         self.add_values = self.define(stream.add_rows, add, (element, a.v_dims))
         self.add_safely = self.define(stream.add_rows_safely, add, (element, a.v_dims))

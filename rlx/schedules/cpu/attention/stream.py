@@ -12,10 +12,12 @@ from rlx.schedules.cpu.attention.lanes import across
 from rlx.schedules.cpu.attention.problem import Problem
 from rlx.schedules.cpu.code import Index
 
-__all__ = ["add_rows", "add_rows_safely", "score_rows"]
+__all__ = ["add_rows", "add_rows_safely", "scale", "score_rows"]
 
-# Rows of keys and of values that are fetched ahead.
-_AHEAD = 16
+# Where there are so many rows for a byte of keys, computing keeps loads from running ahead: keys
+# and values are asked for, so many rows before they are needed. Elsewhere that has been slower.
+_MANY_ROWS = 2
+_AHEAD = 32
 
 _LINE = 64  # bytes that come at a time
 
@@ -45,7 +47,7 @@ def score_rows(
         first = code.add(start, k)
         keys = [code.minimum(code.add(first, n), last) for n in range(count)]
         for n in range(count):
-            _fetch(key, [batch, code.add(first, _AHEAD + n), column], a.dims)
+            _fetch(a, key, [batch, code.add(first, _AHEAD + n), column], a.dims)
         code.loop(0, height, rows, lambda row: block(k, keys, row))
 
     def block(k: ir.Value, keys: list[Index], row: ir.Value) -> None:
@@ -75,12 +77,25 @@ def score_rows(
     code.loop(low, high, count, some)
 
 
+def scale(a: Problem, sums: ir.Value, factors: ir.Value, height: ir.Value) -> None:
+    """Sums so far, in units of weights to come."""
+
+    def row(i: ir.Value) -> None:
+        factor = code.broadcast(code.load_scalar(factors, [i]), a.lanes)
+
+        def some(e: ir.Value) -> None:
+            code.store(arith.mulf(code.load(sums, [i, e], a.lanes), factor), sums, [i, e])
+
+        code.loop(0, a.v_padded, a.lanes, some)
+
+    code.loop(0, height, 1, row)
+
+
 def add_rows(
     a: Problem,
     weights: ir.Value,
     value: ir.Value,
     out: ir.Value,
-    factors: ir.Value,
     batch: ir.Value,
     group: ir.Value,
     start: ir.Value,
@@ -88,7 +103,7 @@ def add_rows(
     high: ir.Value,
     height: ir.Value,
 ) -> None:
-    """Scales sums and adds values of keys ``low`` to ``high`` of a tile, weighted."""
+    """Adds values of keys ``low`` to ``high`` of a tile, weighted."""
     rows = a.p.rows
     column = code.multiply(group, a.v_dims)
     # As many sums as leave registers for what they are made of.
@@ -97,19 +112,12 @@ def add_rows(
 
     def some(parts: list[int], row: ir.Value) -> None:
         places = [[code.add(row, i), e] for i in range(rows) for e in parts]
-        factor = [
-            code.broadcast(code.load_scalar(factors, [code.add(row, i)]), a.lanes)
-            for i in range(rows)
-        ]
-        inits = [
-            arith.mulf(code.load(out, at, a.lanes), factor[n // len(parts)])
-            for n, at in enumerate(places)
-        ]
+        inits = [code.load(out, at, a.lanes) for at in places]
 
         def step(k: ir.Value, *sums: ir.Value) -> list[ir.Value]:
             here = code.add(start, k)
             ahead = [batch, code.add(here, _AHEAD), code.add(column, parts[0])]
-            _fetch(value, ahead, len(parts) * a.lanes)
+            _fetch(a, value, ahead, len(parts) * a.lanes)
             right = [_load_value(a, value, batch, here, column, e) for e in parts]
             new = []
             for i in range(rows):
@@ -135,12 +143,14 @@ def _load_value(
     return code.load(value, at, a.lanes, left if left < a.lanes else None)
 
 
-def _fetch(buffer: ir.Value, at: list[Index], count: int) -> None:
-    """Asks for ``count`` elements. There need not be any."""
-    size = _LINE * 8 // buffer.type.element_type.width
-    for n in range(0, count, size):
+def _fetch(a: Problem, buffer: ir.Value, at: list[Index], count: int) -> None:
+    """Asks for ``count`` elements, where that helps. There need not be any."""
+    width = a.element.width
+    if a.p.rows * 8 // width < _MANY_ROWS:
+        return
+    for n in range(0, count, _LINE * 8 // width):
         place = [code.index(i) for i in (*at[:-1], code.add(at[-1], n))]
-        memref.prefetch(buffer, place, is_write=False, locality_hint=3, is_data_cache=True)
+        memref.prefetch(buffer, place, is_write=False, locality_hint=2, is_data_cache=True)
 
 
 def add_rows_safely(
@@ -148,7 +158,6 @@ def add_rows_safely(
     weights: ir.Value,
     value: ir.Value,
     out: ir.Value,
-    factors: ir.Value,
     batch: ir.Value,
     group: ir.Value,
     start: ir.Value,
@@ -161,10 +170,6 @@ def add_rows_safely(
     vectors = range(0, a.v_dims, a.lanes)
 
     def row(i: ir.Value) -> None:
-        factor = code.broadcast(code.load_scalar(factors, [i]), a.lanes)
-        for e in vectors:
-            code.store(arith.mulf(code.load(out, [i, e], a.lanes), factor), out, [i, e])
-
         def add(k: ir.Value) -> None:
             weight = code.load_scalar(weights, [i, k])
             counts = arith.cmpf(arith.CmpFPredicate.UNE, weight, code.scalar(0.0))
