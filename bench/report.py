@@ -66,7 +66,7 @@ def _summary_line(row: Row, found: Comparison, roofline: Roofline, threads: int)
     if not own.rounds:
         return [name, case.label, row.dtype, own.failure or "no time", *[""] * 8]
     flops, bandwidth = case.flops() / own.seconds, case.bytes(row.dtype) / own.seconds
-    peak = {"f32": roofline.flops, "bf16": roofline.tiles}.get(row.dtype)
+    peak = roofline.peak(row.dtype)
     wanted = goal(case, row.dtype, threads) if found.counts else None
     verdict = ""
     if wanted is not None:
@@ -244,4 +244,4 @@ def write(folder: Path, run: Run) -> list[Path]:
     text, data = base.with_suffix(".md"), base.with_suffix(".json")
     text.write_text(markdown(run))
     data.write_text(json.dumps(to_json(run), indent=1) + "\n")
-    return [text, data, *plot(base, run.rows)]
+    return [text, data, *plot(base, run.rows, run.roofline)]

@@ -28,6 +28,10 @@ class Roofline:
     cache: float
     tiles: float | None = None
 
+    def peak(self, dtype: str) -> float | None:
+        """Multiply-adds that inputs of this dtype can reach; None where nothing was measured."""
+        return {"f32": self.flops, "bf16": self.tiles}.get(dtype)
+
     def highest(self, other: "Roofline") -> "Roofline":
         """The larger one of each figure."""
         tiles = None if self.tiles is None else max(self.tiles, other.tiles or 0.0)
