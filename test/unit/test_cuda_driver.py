@@ -96,6 +96,7 @@ def test_memory_is_ordered_by_the_stream():
     gpu.clear(4096, 8, 7)
     gpu.free(4096, 7)
     assert api.last("cuMemcpyHtoDAsync") == (4096, 1, 8, 7)
+    assert api.last("cuStreamSynchronize") == (7,)
     assert api.last("cuMemcpyDtoHAsync") == (1, 4096, 8, 7)
     assert api.last("cuMemsetD8Async") == (4096, 0, 8, 7)
     assert api.last("cuMemFreeAsync") == (4096, 7)
@@ -182,8 +183,11 @@ def test_what_the_driver_says_about_code():
         log[:12] = b"line 3: oh!\0"
         return real.CUresult.CUDA_ERROR_INVALID_PTX, None
 
-    with pytest.raises(LoadError, match=r"CUDA_ERROR_INVALID_PTX.*: line 3: oh!$"):
+    with pytest.raises(LoadError, match=r"code: CUDA_ERROR_INVALID_PTX: line 3: oh!$"):
         Driver(Notes(cuModuleLoadDataEx=refuse), 0).load(b"")
+    old = failing(cuModuleLoadDataEx=real.CUresult.CUDA_ERROR_UNSUPPORTED_PTX_VERSION)
+    with pytest.raises(LoadError, match="the driver is older than CUDA 12"):
+        Driver(old, 0).load(b"")
 
 
 def test_tensor_maps():
@@ -217,6 +221,18 @@ def test_tensor_maps():
             "cuModuleLoadDataEx",
             "CUDA_ERROR_NO_BINARY_FOR_GPU",
             LoadError,
+            lambda gpu: gpu.load(b""),
+        ),
+        (
+            "cuModuleLoadDataEx",
+            "CUDA_ERROR_JIT_COMPILER_NOT_FOUND",
+            LoadError,
+            lambda gpu: gpu.load(b""),
+        ),
+        (
+            "cuModuleLoadDataEx",
+            "CUDA_ERROR_OUT_OF_MEMORY",
+            OutOfMemoryError,
             lambda gpu: gpu.load(b""),
         ),
         (

@@ -209,6 +209,20 @@ def test_the_gpu_runs_out_of_memory():
     assert executable(random(1, 8), random(1, 8)).shape == (1, 8)
 
 
+def test_a_launch_that_fails_names_the_kernel():
+    executable, gpu = program(ADD)
+
+    def refuse(*_):
+        raise ExecutionError("cannot launch a kernel: CUDA_ERROR_INVALID_VALUE")
+
+    gpu.launch = refuse
+    message = (
+        r"INVALID_VALUE: 'elementwise_0' with grid \(1, 1, 1\), block \(256, 1, 1\) and 0 bytes"
+    )
+    with pytest.raises(ExecutionError, match=message):
+        executable(random(1, 8), random(1, 8))
+
+
 def test_graphs_are_captured_after_a_call_with_the_same_sizes():
     executable, gpu = program(MODEL)
     executable.bind({"w": random(8, 8)})

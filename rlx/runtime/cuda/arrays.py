@@ -244,7 +244,6 @@ class DeviceArray:
         driver = self.memory.driver
         with driver.current():
             driver.copy_in(self.address, host.ctypes.data, host.nbytes, self.stream)
-            driver.synchronize(self.stream)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:

@@ -90,17 +90,9 @@ def _checked(api: Any, what: str, returned: Sequence[Any]) -> Any:
     status, *values = returned
     if status == api.CUresult.CUDA_SUCCESS:
         return values[0] if len(values) == 1 else values
-    text = f"cannot {what}: {status.name}"
     if status == api.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
         raise OutOfMemoryError(f"cannot {what}: the GPU is out of memory")
-    if status in (
-        api.CUresult.CUDA_ERROR_NO_BINARY_FOR_GPU,
-        api.CUresult.CUDA_ERROR_INVALID_PTX,
-        api.CUresult.CUDA_ERROR_UNSUPPORTED_PTX_VERSION,
-        api.CUresult.CUDA_ERROR_INVALID_IMAGE,
-    ):
-        raise LoadError(f"{text}: the driver does not take this code; a newer one may")
-    raise ExecutionError(text)
+    raise ExecutionError(f"cannot {what}: {status.name}")
 
 
 class Driver:
@@ -168,8 +160,12 @@ class Driver:
         )
         try:
             return self._do("load the code", returned)
-        except LoadError as error:
+        except OutOfMemoryError:
+            raise
+        except ExecutionError as error:
             said = log.partition(b"\0")[0].decode(errors="replace").strip()
+            if returned[0] == self.api.CUresult.CUDA_ERROR_UNSUPPORTED_PTX_VERSION:
+                said = said or "the driver is older than CUDA 12"
             raise LoadError(f"{error}: {said}" if said else str(error)) from None
 
     def function(self, module: Any, name: str, shared: int) -> Any:
@@ -320,9 +316,11 @@ class Driver:
             self.api.cuMemFreeAsync(address, stream)
 
     def copy_in(self, address: int, source: int, size: int, stream: int) -> None:
-        """From the host; returns when the host's memory may change again."""
+        """From the host, whose memory may change when this returns."""
         if size:
             self._do("copy to the GPU", self.api.cuMemcpyHtoDAsync(address, source, size, stream))
+            # Where the GPU reads the host's memory by itself, nothing has been set aside.
+            self.synchronize(stream)
 
     def copy_out(self, target: int, address: int, size: int, stream: int) -> None:
         """To the host; the memory is there when the stream has come this far."""

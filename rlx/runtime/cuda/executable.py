@@ -115,7 +115,6 @@ class CudaExecutable:
                 with self._gpu.current():
                     for at, array in self._pending.items():
                         self._bound[at] = self._to_device(self.program.arguments[at], array, 0)
-                    self._gpu.synchronize(0)
                 self._pending.clear()
             return self._gpu
 

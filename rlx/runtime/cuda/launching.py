@@ -7,6 +7,7 @@ from typing import Any
 from rlx.runtime.cuda.arrays import Memory, itemsize
 from rlx.runtime.cuda.parameters import Packed, number
 from rlx.runtime.cuda.plan import Layout, Parameter, Place, Step
+from rlx.runtime.errors import ExecutionError
 
 __all__ = ["Launch", "Launcher", "Places"]
 
@@ -15,6 +16,7 @@ __all__ = ["Launch", "Launcher", "Places"]
 class Launch:
     """A kernel with everything that it takes."""
 
+    kernel: str
     function: Any
     grid: tuple[int, ...]
     block: tuple[int, ...]
@@ -58,15 +60,21 @@ class Launcher:
         self._functions: dict[str, tuple[Any, int]] = {}  # and the shared memory they may use
 
     def run(self, launch: "Launch", stream: int) -> None:
-        self._gpu.launch(
-            launch.function,
-            launch.grid,
-            launch.block,
-            launch.cluster,
-            launch.shared,
-            stream,
-            launch.parameters,
-        )
+        try:
+            self._gpu.launch(
+                launch.function,
+                launch.grid,
+                launch.block,
+                launch.cluster,
+                launch.shared,
+                stream,
+                launch.parameters,
+            )
+        except ExecutionError as error:
+            raise type(error)(
+                f"{error}: '{launch.kernel}' with grid {launch.grid}, block {launch.block} and "
+                f"{launch.shared} bytes of shared memory"
+            ) from None
 
     def prepare(self, step: Step, layout: Layout, places: "Places") -> "Launch | None":
         """What a step of the plan launches; None where there is nothing to do."""
@@ -79,6 +87,7 @@ class Launcher:
             packed += self._pack(parameter, values, places)
         shared = values[step.shared]
         return Launch(
+            step.kernel,
             self._function(step.kernel, shared),
             grid,
             tuple(values[n] for n in step.block),
