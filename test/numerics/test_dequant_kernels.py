@@ -55,6 +55,37 @@ def test_groups(target, group, transposed):
     check(target, 3 * group or 131, 83, transposed, group)
 
 
+@pytest.mark.parametrize("group", [0, 32])
+def test_known_rows(target, group):
+    """Only the tile that these rows need; all tiles where several products need one each."""
+    inner, columns, counts = 96, 83, (0, 1, 2, 3, 4, 9, 17)
+    scales = f"{columns}x{inner // group}" if group else str(columns)
+    w, s = f"tensor<{columns}x{inner}xi8>", f"tensor<{scales}xf32>"
+    x, y = ([f"tensor<{count}x{size}xf32>" for count in counts] for size in (inner, columns))
+    numbers = range(len(counts))
+    lines = "".join(
+        f"""
+          %y{n} = "rlx.dequant_matmul"(%x{n}, %w, %s) {{transpose_weight = true,
+            group = {group} : i64}} : ({x[n]}, {w}, {s}) -> {y[n]}"""
+        for n in numbers
+    )
+    function = rlx.compile(
+        f"""
+        func.func @main(%w: {w}, %s: {s}, {", ".join(f"%x{n}: {x[n]}" for n in numbers)})
+            -> ({", ".join(y)}) {{{lines}
+          return {", ".join(f"%y{n}" for n in numbers)} : {", ".join(y)}
+        }}""",
+        target,
+        cache=False,
+    )
+    _, weight, factors = operands((1,), inner, columns, transpose=True, group=group)
+    inputs = [random((count, inner), seed=count) for count in counts]
+    for a, result in zip(inputs, function(weight, factors, *inputs), strict=True):
+        wide = a.astype(np.float64), weight, factors.astype(np.float64)
+        expected = DequantMatmulOp.reference(*wide, transpose_weight=True, group=group)
+        assert_close(result, expected)
+
+
 @pytest.mark.parametrize("dtype", ["bf16", "f16"])
 @pytest.mark.parametrize("group", [0, 32])
 def test_narrow_storage(group, dtype):

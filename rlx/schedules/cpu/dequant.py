@@ -22,8 +22,12 @@ from rlx.schedules.cpu.shapes import as_matrix, refused_sizes, with_shape_of
 
 __all__ = ["build", "prepare", "refusal"]
 
-# Sums of a group and of all groups share the registers.
 _TILES = {
+    "avx512": (Tile(1, 4), Tile(2, 6), Tile(4, 6)),
+    "avx2": (Tile(1, 4), Tile(2, 2)),
+}
+# Sums of a group and of all groups share the registers.
+_TILES_OF_GROUPS = {
     "avx512": (Tile(1, 4), Tile(4, 3)),
     "avx2": (Tile(1, 4), Tile(2, 2)),
 }
@@ -70,7 +74,7 @@ def _kernel(
         a = few_rows.as_f32(a, isa)
 
         def few() -> None:
-            _few(kernels, name, types, transposed, group, isa)(a, *others)
+            _few(kernels, name, types, transposed, group, rows, isa)(a, *others)
 
         def many() -> None:
             _in_parts(kernels, name, types, transposed, group, isa)(a, *others)
@@ -80,7 +84,7 @@ def _kernel(
         else:
             code.if_(code.less(_MOST, code.dim(a, 0)), many, few)
 
-    size = "" if not is_static(rows) else "_few" if rows <= _MOST else "_many"
+    size = "" if not is_static(rows) else f"_{rows}" if rows <= _MOST else "_many"
     return kernels.define(f"{name}_{element}{size}", [code.matrix(element), *types[1:]], body)
 
 
@@ -90,10 +94,12 @@ def _few(
     types: list[ir.Type],
     transposed: bool,
     group: int,
+    rows: int,
     isa: Isa,
 ) -> Kernel:
     if transposed:
-        return dots(kernels, name, types, isa, _TILES[isa.name], group)
+        tiles = (_TILES_OF_GROUPS if group else _TILES)[isa.name]
+        return dots(kernels, name, types, isa, tiles, group, rows)
     if group:
         return _in_parts(kernels, name, types, transposed, group, isa)
     f32, i8, _, _ = types

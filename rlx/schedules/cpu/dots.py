@@ -7,6 +7,7 @@ for the hardware to foresee the next ones.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rlx.dialects.types import is_static
 from rlx.host import arith, ir, memref
 from rlx.schedules.cpu import code
 from rlx.schedules.cpu.code import Index, Kernel, Kernels
@@ -27,19 +28,19 @@ class Tile:
     columns: int
 
 
-def _by_height(rows: ir.Value, heights: Sequence[int], run: Callable[[int], None]) -> None:
-    """``run`` for the one of ``heights``, smallest first, that suits so many rows.
+def _best_height(count: int, heights: Sequence[int]) -> int:
+    """The one of ``heights``, smallest first, that suits so many rows.
 
     It needs the fewest passes, and is the smallest that needs as few.
     """
-    largest = heights[-1]
+    passes = -(-count // heights[-1])
+    return next(height for height in heights if height * passes >= count)
 
-    def best(count: int) -> int:
-        passes = -(-count // largest)
-        return next(height for height in heights if height * passes >= count)
 
+def _by_height(rows: ir.Value, heights: Sequence[int], run: Callable[[int], None]) -> None:
+    """``run`` for the one of ``heights`` that suits so many rows."""
     # From there on it is the largest: what is computed in vain is little.
-    choices = [best(count) for count in range(1, 2 * largest + 2)]
+    choices = [_best_height(count, heights) for count in range(1, 2 * heights[-1] + 2)]
     ends = [count for count in range(1, len(choices)) if choices[count] != choices[count - 1]]
     heights = [choices[end - 1] for end in [*ends, len(choices)]]
     code.up_to(rows, ends, lambda n: run(heights[n]))
@@ -63,12 +64,18 @@ def dots(
     isa: Isa,
     tiles: Sequence[Tile],
     group: int | None = None,
+    count: int = code.DYNAMIC,
 ) -> Kernel:
     """A kernel that takes input [M, K] of f32, weight [N, K] and the result [M, N] of f32.
 
     With a ``group`` the weight is of integers and the kernel takes their scales before the result:
-    [N], or [N, K / group] if ``group`` is not 0, which must be a multiple of the lanes.
+    [N], or [N, K / group] if ``group`` is not 0, which must be a multiple of the lanes. Where M is
+    known as ``count``, there is only the tile that so many rows need.
     """
+    if is_static(count):
+        height = _best_height(count, [tile.rows for tile in tiles])
+        tiles = [tile for tile in tiles if tile.rows == height]
+        name += f"_up_to_{height}"
     runs = {}
     for tile in tiles:
         strip = _Strip(isa, tile, group)
