@@ -35,7 +35,11 @@ __all__ = [
     "with_epilogue",
 ]
 
-_AT_A_TIME = 1 << 23  # elements of a weight that a call packs at a time
+# Elements of a weight that a call packs at a time, per row of the input: with few rows they stay in
+# the cache until they are used, with many it hardly matters that rows are packed each time as well.
+_AT_A_TIME = 1 << 13
+_AT_MOST = 1 << 23
+_COLUMNS = 128  # in multiples of this
 
 
 def refusal(op: MatmulOp) -> str | None:
@@ -218,9 +222,9 @@ def _packing(
 
     def body(a: ir.Value, b: ir.Value, c: ir.Value) -> None:
         rows, inner, columns = code.dim(a, 0), code.dim(a, 1), code.dim(c, 1)
-        # Panels of all columns unless they are very large: rows are packed once per step.
-        fitting = arith.divui(code.index(_AT_A_TIME), code.add(inner, 1))
-        step = code.round_up(code.maximum(fitting, 512), 512)
+        elements = code.minimum(code.multiply(rows, _AT_A_TIME), _AT_MOST)
+        fitting = arith.divui(elements, code.add(inner, 1))
+        step = code.round_up(code.maximum(fitting, 1), _COLUMNS)
         panels = code.alloc([code.ceil_div(code.minimum(columns, step), PANEL), inner, PANEL], f32)
 
         def some(j: ir.Value) -> None:

@@ -11,6 +11,9 @@ from rlx.schedules.cpu.micro import panels_type
 
 __all__ = ["pack_kernel"]
 
+# Columns of a group: streams that are written; more lines of a row are read together, too.
+_WIDE = 4 * PANEL
+
 
 def pack_kernel(
     kernels: Kernels, name: str, element: ir.Type, transposed: bool, isa: Isa
@@ -21,17 +24,30 @@ def pack_kernel(
     the last panel is of no account.
     """
     index = ir.IndexType.get()
-    build = _pack_transposed if transposed else _pack
-    return kernels.define(
-        f"{name}_pack",
-        [code.matrix(element), panels_type(code.f32()), index, index],
-        lambda *arguments: build(isa, *arguments),
-    )
+    types = [code.matrix(element), panels_type(code.f32()), index, index]
+    build = partial(_pack_transposed if transposed else _pack, isa)
+    run = kernels.parallel(f"{name}_pack", types, build)
+
+    def emit(weight: ir.Value, panels: ir.Value, first: Index, count: Index) -> None:
+        groups = code.ceil_div(count, _WIDE)
+        elements = code.multiply(count, code.dim(panels, 1))
+        parts = kernels.parts(groups, arith.divui(code.index(elements), code.index(3)))
+        run(parts, groups, weight, panels, first, count)
+
+    return emit
 
 
-def _pack(isa: Isa, weight: ir.Value, panels: ir.Value, first: ir.Value, count: ir.Value) -> None:
-    """Panels of a weight [K, N]; columns past the last are zero."""
-    at_a_time = 4  # streams that are written; more lines of a row are read together, too
+def _pack(
+    isa: Isa,
+    _: ir.Value,
+    low: ir.Value,
+    high: ir.Value,
+    weight: ir.Value,
+    panels: ir.Value,
+    first: ir.Value,
+    count: ir.Value,
+) -> None:
+    """Groups of panels of a weight [K, N]; columns past the last are zero."""
 
     def some(at: ir.Value, width: int, inside: Index | None) -> None:
         panel = arith.divui(at, code.index(PANEL))
@@ -45,16 +61,23 @@ def _pack(isa: Isa, weight: ir.Value, panels: ir.Value, first: ir.Value, count: 
 
         code.loop(0, code.dim(weight, 0), 1, row)
 
-    wide = at_a_time * PANEL
-    whole = arith.subi(count, arith.remui(count, code.index(wide)))
-    code.loop(0, whole, wide, lambda at: some(at, wide, None))
-    code.loop(whole, count, PANEL, lambda at: some(at, PANEL, code.subtract(count, at)))
+    start, end = (code.minimum(code.multiply(at, _WIDE), count) for at in (low, high))
+    whole = arith.subi(end, arith.remui(end, code.index(_WIDE)))
+    code.loop(start, whole, _WIDE, lambda at: some(at, _WIDE, None))
+    code.loop(whole, end, PANEL, lambda at: some(at, PANEL, code.subtract(count, at)))
 
 
 def _pack_transposed(
-    isa: Isa, weight: ir.Value, panels: ir.Value, first: ir.Value, count: ir.Value
+    isa: Isa,
+    _: ir.Value,
+    low: ir.Value,
+    high: ir.Value,
+    weight: ir.Value,
+    panels: ir.Value,
+    first: ir.Value,
+    count: ir.Value,
 ) -> None:
-    """Panels of a weight [N, K]; columns past the last repeat it."""
+    """Groups of panels of a weight [N, K]; columns past the last repeat it."""
     last = code.subtract(code.add(first, count), 1)
 
     def panel(n: ir.Value) -> None:
@@ -64,7 +87,8 @@ def _pack_transposed(
             rows = [code.minimum(code.add(start, r), last) for r in range(isa.lanes)]
             _strip(isa, weight, panels, n, v, rows)
 
-    code.loop(0, code.ceil_div(count, PANEL), 1, panel)
+    start, end = (code.multiply(at, _WIDE // PANEL) for at in (low, high))
+    code.loop(start, code.minimum(end, code.ceil_div(count, PANEL)), 1, panel)
 
 
 def _strip(
