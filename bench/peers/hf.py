@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import lru_cache
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ def _variant(case: Model, dtype: str, compiled: bool = False, freezing: bool = F
 
     with config.patch(freezing=freezing):
         # A static size for decoding would recompile on each step: a window's fill is an integer.
-        fast = torch.compile(step, dynamic=False if isinstance(case, Prefill) else None)
+        fast = torch.compile(_copy(step), dynamic=False if isinstance(case, Prefill) else None)
         run = fast if compiled else step
         if isinstance(case, Prefill):
             if compiled:
@@ -100,6 +101,12 @@ def _variant(case: Model, dtype: str, compiled: bool = False, freezing: bool = F
             prefill(step)
 
     return Variant(lambda: run(token, cache, position), result, after=after)
+
+
+def _copy(function: FunctionType) -> Callable[..., Any]:
+    """The same function for a compiler that remembers by code what it made, of other caches too."""
+    code = function.__code__.replace()
+    return FunctionType(code, function.__globals__, closure=function.__closure__)
 
 
 @lru_cache(maxsize=2)
