@@ -1,6 +1,7 @@
 """Times of several tools on one case, taken in turns."""
 
 import statistics
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ MODEL_TOLERANCE = {"f32": 1e-3, "bf16": 2e-1, "int8": 5e-1}
 
 
 _LONG = 0.3  # seconds; longer runs need no warming up
+_FEW = 3  # turns that everybody worth it has
 
 
 class Tool(Protocol):
@@ -114,6 +116,7 @@ def measure_case(
     rounds: int = 11,
     slow: float = 2.0,
     close: float = 1.3,
+    longest: float = 60.0,
     patience: float = 60.0,
     hopeless: float = 8.0,
 ) -> Row:
@@ -129,6 +132,7 @@ def measure_case(
         seconds: how long a turn is, at least.
         rounds: how many turns each has.
         slow, close: see above.
+        longest: after that many seconds there are no more than three turns.
         patience: a tool that needs more seconds to get ready gets no second chance with another
             variant.
         hopeless: nor does one that takes this many times the time of the best one before it.
@@ -157,7 +161,10 @@ def measure_case(
     running = _worth_it(running, 2 * slow)
     for _, timing in running:
         timing.rounds.clear()
+    start = time.perf_counter()
     for number in range(rounds):
+        if number >= _FEW and time.perf_counter() - start > longest:
+            break
         for tool, timing in running:
             quick = timing.first < _LONG
             try:
@@ -168,7 +175,7 @@ def measure_case(
                 continue
             timing.rounds.append(statistics.median(times))
         running = [(tool, timing) for tool, timing in running if not timing.failure]
-        if number in (0, 2):
+        if number in (0, _FEW - 1):
             running = _worth_it(running, slow if number == 0 else close)
     return row
 

@@ -165,6 +165,12 @@ def test_every_tool_has_as_many_turns_unless_it_is_far_behind():
     assert found.ratio == pytest.approx(1 / 9)
 
 
+def test_what_takes_long_has_three_turns():
+    own = Fake("rlx", {"rlx": 9.0})
+    measure_case(TINY, "f32", [own], rounds=5, longest=0.0)
+    assert own.turns == {"rlx": 3}
+
+
 def test_what_fails_or_is_wrong_gets_no_turn():
     broken = Fake("jax", {"broken": None, "fine": 1.0})
     wrong = Fake("torch", {"wrong": 0.5}, off=1.0)
