@@ -8,6 +8,7 @@ from rlx.schedules.cpu import bf16, code
 from rlx.schedules.cpu.amx import DEPTH, SIDE
 from rlx.schedules.cpu.amx_attention import copies, products, softmax
 from rlx.schedules.cpu.amx_attention.shapes import KEYS, ROWS, factor, is_plain
+from rlx.schedules.cpu.attention.attempts import attempts
 from rlx.schedules.cpu.code import Index
 
 __all__ = ["Block"]
@@ -52,7 +53,6 @@ class Block:
             code.alloc(type_.shape, code.f32()) for type_ in (s.scores, s.sums, s.totals)
         )
         self.tops, self.factors = (code.alloca(s.stats.shape, code.f32()) for _ in range(2))
-        self.bad = code.alloca([1], code.f32())
 
     def run(
         self,
@@ -87,9 +87,8 @@ class Block:
         end = code.round_up(high, DEPTH)
         lowest = code.splat(-math.inf, SIDE)
         code.loop(0, ROWS, SIDE, lambda i: code.store(lowest, self.tops, [i]))
-        code.store_scalar(code.scalar(0.0), self.bad, [0])
 
-        def visit(start: ir.Value, again: ir.Value) -> None:
+        def visit(start: ir.Value, again: ir.Value, flag: ir.Value) -> list[ir.Value]:
             stop = code.minimum(code.add(start, KEYS), end)
             tiles, to = fetch(start, stop)
             count = arith.divui(code.subtract(stop, start), code.index(SIDE))
@@ -111,30 +110,23 @@ class Block:
             stats = (self.tops, self.totals, self.factors)
             self.softmax(self.scores, self.weights, self.sums, *stats, count, height)
 
-            def normally() -> None:
-                flag = code.sum_of(code.load(tiles[2], [to], SIDE, half))
-                code.store_scalar(arith.addf(code.load_scalar(self.bad, [0]), flag), self.bad, [0])
+            def normally() -> list[ir.Value]:
                 self.add(self.weights, tiles[1], self.sums, to, half)
+                return [arith.addf(flag, code.sum_of(code.load(tiles[2], [to], SIDE, half)))]
 
-            def safely() -> None:
+            def safely() -> list[ir.Value]:
                 here = (batch, group, start, code.minimum(stop, used), height)
                 self.add_safely(self.weights, given["value"], self.sums, *here)
+                return [flag]
 
-            code.if_(again, safely, normally)
+            return code.if_(again, safely, normally, [code.f32()])
 
-        def attempt(number: ir.Value) -> None:
-            again = arith.cmpi(arith.CmpIPredicate.ne, number, code.index(0))
-            flag = code.load_scalar(self.bad, [0])
-            is_bad = arith.cmpf(arith.CmpFPredicate.UNO, flag, flag)
-            skip = arith.andi(again, arith.xori(is_bad, code.true()))
+        def run(again: ir.Value) -> ir.Value:
+            self.clear(self.sums, self.totals)
+            zero = code.scalar(0.0)
+            return code.loop(begin, end, KEYS, lambda i, flag: visit(i, again, flag), [zero])[0]
 
-            def all_keys() -> None:
-                self.clear(self.sums, self.totals)
-                code.loop(begin, end, KEYS, lambda start: visit(start, again))
-
-            code.if_(skip, lambda: None, all_keys)
-
-        code.loop(0, 2, 1, attempt)
+        attempts(run)
         self.finish(self.sums, self.totals, given["out"], *where)
 
     def inside(

@@ -52,14 +52,11 @@ def load_queries(
 ) -> None:
     """Queries of a block; rows and dims that are not there are zero."""
     a = s.a
-    repeat = code.index(a.repeat)
     turned = None if a.query_rotation is None else _padded(a, 1)
 
     def one(i: ir.Value) -> None:
         tile, place = within(i)
-        pair = code.add(row, i)
-        number = arith.divui(pair, repeat)
-        head = code.add(code.multiply(group, a.repeat), arith.remui(pair, repeat))
+        number, head = a.pair(group, code.add(row, i))
         column = code.multiply(head, a.dims)
         if a.query_rotation is not None:
             _turn(a.query_rotation, tables, query, [batch, number], column, turned, 0)

@@ -20,6 +20,7 @@ from rlx.schedules.cpu.amx_attention import copies, decode_steps
 from rlx.schedules.cpu.amx_attention.decode_steps import base_of
 from rlx.schedules.cpu.amx_attention.shapes import KEYS, Shapes, factor
 from rlx.schedules.cpu.attention.problem import Problem
+from rlx.schedules.cpu.attention.softmax import inverse
 from rlx.schedules.cpu.code import Index, Kernel
 
 __all__ = ["Decode", "suits"]
@@ -208,7 +209,6 @@ class Decode:
         a, whole = self.a, self.whole
         named = whole.named(buffers)
         rows = code.multiply(code.dim(named["query"], 1), a.repeat)
-        repeat = code.index(a.repeat)
         scale = code.splat(factor(a), SIDE)
 
         def head(number: ir.Value) -> None:
@@ -232,12 +232,9 @@ class Decode:
             code.store(total, totals, [first, 0])
 
             def row(i: ir.Value) -> None:
-                all_of = code.load_scalar(totals, [first, i])
-                zero = code.scalar(0.0)
-                empty = arith.cmpf(arith.CmpFPredicate.OEQ, all_of, zero)
-                inverse = arith.select(empty, zero, arith.divf(code.scalar(1.0), all_of))
-                by = code.broadcast(inverse, SIDE)
-                own = code.add(code.multiply(group, a.repeat), arith.remui(i, repeat))
+                by, _ = inverse(code.load_scalar(totals, [first, i]))
+                by = code.broadcast(by, SIDE)
+                query, own = a.pair(group, i)
                 column = code.multiply(own, a.v_dims)
 
                 def some(e: ir.Value, count: Index | None) -> None:
@@ -246,7 +243,7 @@ class Decode:
                         return [code.fma(factor, code.load(sums, [n, i, e], SIDE), total)]
 
                     (value,) = code.loop(first, end, 1, add, [code.splat(0.0, SIDE)])
-                    at = [batch, arith.divui(i, repeat), code.add(column, e)]
+                    at = [batch, query, code.add(column, e)]
                     bf16.store(bf16.narrow(arith.mulf(value, by)), named["out"], at, count)
 
                 code.vectors(a.v_dims, SIDE, some)

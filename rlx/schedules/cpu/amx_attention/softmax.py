@@ -7,7 +7,7 @@ from rlx.schedules.cpu import bf16, code
 from rlx.schedules.cpu.amx import DEPTH, SIDE
 from rlx.schedules.cpu.amx_attention.shapes import LOG2E, Shapes, factor, is_plain, within
 from rlx.schedules.cpu.attention.problem import Problem
-from rlx.schedules.cpu.attention.softmax import load_mask
+from rlx.schedules.cpu.attention.softmax import inverse, masked
 from rlx.schedules.cpu.code import Index
 
 __all__ = ["adjust", "bounded", "finish", "softmax"]
@@ -35,33 +35,20 @@ def adjust(
     which all rows see, are left alone.
     """
     a = s.a
-    repeat = code.index(a.repeat)
-    lowest = code.splat(-math.inf, SIDE)
 
     def one(i: ir.Value) -> None:
         tile, place = within(i)
-        pair = code.add(row, i)
-        query = arith.divui(pair, repeat)
-        head = code.add(code.multiply(group, a.repeat), arith.remui(pair, repeat))
-        low, high = a.reach(code.add(offset, query), used)
+        query, head = a.pair(group, code.add(row, i))
+        seen = a.reach(code.add(offset, query), used)
 
         def some(t: ir.Value) -> None:
             at = [tile, t, place, 0]
-            first = code.add(start, code.multiply(t, SIDE))
-            begin, end = (
-                code.maximum(code.minimum(code.subtract(bound, first), SIDE), 0)
-                for bound in (low, high)
-            )
             value = code.load(scores, at, SIDE)
-            visible = code.between(begin, end, SIDE)
             if not is_plain(a):
                 value = bounded(a, value)
-            if mask is not None:
-                added = load_mask(a, mask, [batch, head, query, first], keys)
-                seen = arith.cmpf(arith.CmpFPredicate.UNE, added, lowest)
-                visible = arith.andi(visible, seen)
-                value = code.fma(added, code.splat(LOG2E, SIDE), value)
-            code.store(arith.select(visible, value, lowest), scores, at)
+            key = code.add(start, code.multiply(t, SIDE))
+            value = masked(a, value, seen, [batch, head, query, key], keys, mask)
+            code.store(value, scores, at)
 
         if is_plain(a):
             code.loop(0, low_tiles, 1, some)
@@ -162,24 +149,19 @@ def finish(
 ) -> None:
     """Divides by the sums of weights; a row without any gives zeros."""
     a = s.a
-    repeat = code.index(a.repeat)
 
     def one(i: ir.Value) -> None:
         tile, place = within(i)
-        pair = code.add(row, i)
-        head = code.add(code.multiply(group, a.repeat), arith.remui(pair, repeat))
+        query, head = a.pair(group, code.add(row, i))
         column = code.multiply(head, a.v_dims)
-        total = code.sum_of(code.load(totals, [i, 0], SIDE))
-        zero = code.scalar(0.0)
-        empty = arith.cmpf(arith.CmpFPredicate.OEQ, total, zero)
-        inverse = arith.select(empty, zero, arith.divf(code.scalar(1.0), total))
-        by = code.broadcast(inverse, SIDE)
+        by, _ = inverse(code.sum_of(code.load(totals, [i, 0], SIDE)))
+        by = code.broadcast(by, SIDE)
         for e in range(0, a.v_dims, DEPTH):
             halves = [
                 arith.mulf(code.load(sums, [tile, e // SIDE + n, place, 0], SIDE), by)
                 for n in range(2)
             ]
-            at = [batch, arith.divui(pair, repeat), code.add(column, e)]
+            at = [batch, query, code.add(column, e)]
             count = a.v_dims - e if e + DEPTH > a.v_dims else None
             bf16.store(bf16.narrow(bf16.join(*halves)), out, at, count)
 

@@ -7,6 +7,7 @@ from typing import Any
 from rlx.host import arith, ir
 from rlx.schedules.cpu import code
 from rlx.schedules.cpu.attention import softmax
+from rlx.schedules.cpu.attention.attempts import attempts
 from rlx.schedules.cpu.attention.steps import TileSteps
 from rlx.schedules.cpu.code import Index
 
@@ -31,7 +32,6 @@ class Block:
         )
         self.tops, self.factors = (code.alloca(a.stats.shape, code.f32()) for _ in range(2))
         self.spans = code.alloca(a.spans.shape, ir.IndexType.get())
-        self.bad = code.alloca([1], code.f32())
 
     def run(
         self,
@@ -65,7 +65,6 @@ class Block:
         inner_low, high = a.reach(last, used)
         lowest = code.splat(-math.inf, a.lanes)
         code.loop(0, a.p.queries, a.lanes, lambda i: code.store(lowest, self.tops, [i]))
-        code.store_scalar(code.scalar(0.0), self.bad, [0])
 
         def span(start: ir.Value, s: ir.Value) -> None:
             top = code.multiply(s, a.p.rows)
@@ -115,21 +114,13 @@ class Block:
                 lambda: steps.add_values(self.scores, *rest),
             )
 
-        def attempt(number: ir.Value) -> None:
-            again = arith.cmpi(arith.CmpIPredicate.ne, number, code.index(0))
-            flag = code.load_scalar(self.bad, [0])
-            is_bad = arith.cmpf(arith.CmpFPredicate.UNO, flag, flag)
-            skip = arith.andi(again, arith.xori(is_bad, code.true()))
-            code.if_(skip, lambda: None, lambda: run(again))
-
-        def run(again: ir.Value) -> None:
+        def run(again: ir.Value) -> ir.Value:
             nothing = code.splat(0.0, a.lanes)
             code.loop(0, height, 1, lambda i: code.store(nothing, self.totals, [i, 0]))
             begin = arith.divui(code.index(low), code.index(a.p.keys))
             end = code.ceil_div(high, a.p.keys)
             code.loop(begin, end, 1, lambda tile: visit(tile, again))
             where = [self.given["out"], batch, group, row, height]
-            flag = softmax.finish(a, self.sums, self.totals, *where)
-            code.store_scalar(flag, self.bad, [0])
+            return softmax.finish(a, self.sums, self.totals, *where)
 
-        code.loop(0, 2, 1, attempt)
+        attempts(run)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from rlx.host import arith, ir, memref
 from rlx.schedules.cpu import code
 from rlx.schedules.cpu.attention import softmax
+from rlx.schedules.cpu.attention.attempts import attempts
 from rlx.schedules.cpu.attention.inputs import Attention
 from rlx.schedules.cpu.attention.problem import Problem
 from rlx.schedules.cpu.attention.steps import StreamSteps
@@ -74,7 +75,7 @@ class _Few(Attention):
         queries_of = code.dim(given["query"], 1)
         height = code.multiply(queries_of, a.repeat)
         queries = code.alloc([a.groups, *a.queries.shape], code.f32())
-        tile = _Tile(a, steps, given, height)
+        tile = _Tile(a, steps, given, height, a.groups)
 
         def one(unit: ir.Value) -> None:
             batch, chunk = arith.divui(unit, chunks), arith.remui(unit, chunks)
@@ -125,7 +126,7 @@ class _Few(Attention):
             code.alloc(type_.shape, code.f32()) for type_ in (a.stats, a.totals, a.sums, a.queries)
         )
         factors = code.alloc([chunks, *a.stats.shape], code.f32())
-        tile = _Tile(a, steps, given, height)
+        tile = _Tile(a, steps, given, height, 1)
 
         def one(head: ir.Value) -> None:
             batch, group = self.place(head)
@@ -163,16 +164,15 @@ class _Few(Attention):
                 zero = code.splat(0.0, a.lanes)
                 code.store(code.loop(0, chunks, 1, add, [zero])[0], target, [i, e])
 
-            code.loop(0, height, 1, row)
-            where = (out, batch, group, code.index(0), height)
-            flag = softmax.finish(a, result, total, *where)
-            is_bad = arith.cmpf(arith.CmpFPredicate.UNO, flag, flag)
+            def together() -> None:
+                code.loop(0, height, 1, row)
 
-            def repeat() -> None:
-                again(batch, group)
-                softmax.finish(a, result, total, *where)
+            def run(is_second: ir.Value) -> ir.Value:
+                code.if_(is_second, lambda: again(batch, group), together)
+                where = (out, batch, group, code.index(0), height)
+                return softmax.finish(a, result, total, *where)
 
-            code.if_(is_bad, repeat)
+            attempts(run)
 
         def again(batch: ir.Value, group: ir.Value) -> None:
             used, offset = self.extent(given, batch, queries_of)
@@ -193,9 +193,17 @@ class _Few(Attention):
 class _Tile:
     """A tile of keys and values, as a few rows see it."""
 
-    def __init__(self, a: Problem, steps: StreamSteps, given: dict[str, ir.Value], height: Index):
+    def __init__(
+        self,
+        a: Problem,
+        steps: StreamSteps,
+        given: dict[str, ir.Value],
+        height: Index,
+        heads: int,
+    ):
+        """``heads`` is how many are looked at together."""
         self.a, self.steps, self.given, self.height = a, steps, given, height
-        self.scores = code.alloc([a.groups, *a.scores.shape], code.f32())
+        self.scores = code.alloc([heads, *a.scores.shape], code.f32())
         self.factors = code.alloca(a.stats.shape, code.f32())
         self.spans = code.alloca(a.spans.shape, ir.IndexType.get())
 
@@ -272,7 +280,7 @@ class _Tile:
             code.loop(low, high, _KEYS, some)
 
         def scores(group: ir.Value) -> ir.Value:
-            return _at(self.scores, a.scores, group)
+            return _at(self.scores, a.scores, code.index(code.subtract(group, groups[0])))
 
         def weigh(group: ir.Value) -> None:
             here = scores(group)

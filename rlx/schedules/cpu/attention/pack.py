@@ -25,12 +25,9 @@ def load_queries(
     factor = a.scale * math.log2(math.e)
     if a.softcap:
         factor *= 2 / a.softcap  # what `code.tanh_half` takes
-    repeat = code.index(a.repeat)
 
     def one(i: ir.Value) -> None:
-        pair = code.add(row, i)
-        number = arith.divui(pair, repeat)
-        head = code.add(code.multiply(group, a.repeat), arith.remui(pair, repeat))
+        number, head = a.pair(group, code.add(row, i))
         start = code.multiply(head, a.dims)
 
         def read(d: Index, count: Index | None) -> ir.Value:

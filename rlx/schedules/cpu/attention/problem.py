@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rlx.dialects.attention import AttentionOp
-from rlx.host import ir
+from rlx.host import arith, ir
 from rlx.schedules.cpu import code
 from rlx.schedules.cpu.attention.rotation import Rotation, marked
 from rlx.schedules.cpu.code import Index
@@ -198,6 +198,12 @@ class Problem:
         return ir.MemRefType.get([self.strips, 3], ir.IndexType.get())
 
     # -- meaning -----------------------------------------------------------------------------------
+
+    def pair(self, group: Index, number: Index) -> tuple[ir.Value, Index]:
+        """The query and the head that a row of a group stands for."""
+        repeat, number = code.index(self.repeat), code.index(number)
+        head = code.add(code.multiply(group, self.repeat), arith.remui(number, repeat))
+        return arith.divui(number, repeat), head
 
     def reach(self, position: Index, used: Index) -> tuple[Index, Index]:
         """The keys [low, high) that a query at ``position`` sees, mask aside; within [0, used]."""

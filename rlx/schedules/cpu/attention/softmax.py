@@ -10,7 +10,7 @@ from rlx.schedules.cpu.attention.problem import Problem
 from rlx.schedules.cpu.attention.products import vectors
 from rlx.schedules.cpu.code import Index
 
-__all__ = ["cap", "finish", "hide", "load_mask", "softmax"]
+__all__ = ["cap", "finish", "hide", "inverse", "masked", "softmax"]
 
 
 def cap(a: Problem, scores: ir.Value, spans: ir.Value, height: ir.Value) -> None:
@@ -44,38 +44,44 @@ def hide(
     mask: ir.Value | None = None,
 ) -> None:
     """Adds the mask, and makes -inf of what a row does not see."""
-    repeat = code.index(a.repeat)
-    lowest = code.splat(-math.inf, a.lanes)
 
     def one(i: ir.Value) -> None:
-        pair = code.add(row, i)
-        query = arith.divui(pair, repeat)
-        head = code.add(code.multiply(group, a.repeat), arith.remui(pair, repeat))
-        low, high = a.reach(code.add(offset, query), used)
+        query, head = a.pair(group, code.add(row, i))
+        seen = a.reach(code.add(offset, query), used)
         begin, end = vectors(a, spans, arith.divui(i, code.index(a.p.rows)))
 
         def some(k: ir.Value) -> None:
-            first = code.add(start, k)
-            begin_here, end_here = (
-                code.maximum(code.minimum(code.subtract(bound, first), a.lanes), 0)
-                for bound in (low, high)
-            )
             score = code.load(scores, [i, k], a.lanes)
-            visible = code.between(begin_here, end_here, a.lanes)
-            if mask is not None:
-                added = load_mask(a, mask, [batch, head, query, first], keys)
-                seen = arith.cmpf(arith.CmpFPredicate.UNE, added, lowest)
-                visible = arith.andi(visible, seen)
-                log2e = code.splat(math.log2(math.e), a.lanes)
-                score = code.fma(added, log2e, score)
-            code.store(arith.select(visible, score, lowest), scores, [i, k])
+            at = [batch, head, query, code.add(start, k)]
+            code.store(masked(a, score, seen, at, keys, mask), scores, [i, k])
 
         code.loop(begin, end, a.lanes, some)
 
     code.loop(0, height, 1, one)
 
 
-def load_mask(a: Problem, mask: ir.Value, at: list[Index], keys: Index) -> ir.Value:
+def masked(
+    a: Problem,
+    score: ir.Value,
+    seen: tuple[Index, Index],
+    at: list[Index],
+    keys: Index,
+    mask: ir.Value | None,
+) -> ir.Value:
+    """Scores of batch, head, query and key ``at`` on, with the mask; -inf but for keys ``seen``."""
+    begin, end = (
+        code.maximum(code.minimum(code.subtract(bound, at[-1]), a.lanes), 0) for bound in seen
+    )
+    visible = code.between(begin, end, a.lanes)
+    lowest = code.splat(-math.inf, a.lanes)
+    if mask is not None:
+        added = _load_mask(a, mask, at, keys)
+        visible = arith.andi(visible, arith.cmpf(arith.CmpFPredicate.UNE, added, lowest))
+        score = code.fma(added, code.splat(math.log2(math.e), a.lanes), score)
+    return arith.select(visible, score, lowest)
+
+
+def _load_mask(a: Problem, mask: ir.Value, at: list[Index], keys: Index) -> ir.Value:
     """Mask elements from batch, head, query and key ``at`` on."""
     shape = mask.type.shape
     place = at[4 - len(shape) :]
@@ -185,24 +191,19 @@ def finish(
 
     The result is NaN if a sum that counts is not finite, else zero.
     """
-    repeat = code.index(a.repeat)
     zeros = code.splat(0.0, a.lanes)
 
     def one(i: ir.Value, *flags: ir.Value) -> list[ir.Value]:
-        pair = code.add(row, i)
-        head = code.add(code.multiply(group, a.repeat), arith.remui(pair, repeat))
+        query, head = a.pair(group, code.add(row, i))
         start = code.multiply(head, a.v_dims)
-        total = code.sum_of(code.load(totals, [i, 0], a.lanes))
-        zero = code.scalar(0.0)
-        empty = arith.cmpf(arith.CmpFPredicate.OEQ, total, zero)
-        inverse = arith.divf(code.scalar(1.0), total)
-        factor = code.broadcast(arith.select(empty, zero, inverse), a.lanes)
+        by, empty = inverse(code.sum_of(code.load(totals, [i, 0], a.lanes)))
+        factor = code.broadcast(by, a.lanes)
         new = list(flags)
         for n, e in enumerate(range(0, a.v_dims, a.lanes)):
             value = arith.select(empty, zeros, code.load(sums, [i, e], a.lanes))
             # Several sums, so that one does not wait for the other.
             new[n % 4] = code.fma(value, zeros, new[n % 4])
-            at = [batch, arith.divui(pair, repeat), code.add(start, e)]
+            at = [batch, query, code.add(start, e)]
             left = a.v_dims - e
             code.store(arith.mulf(value, factor), out, at, left if left < a.lanes else None)
         return new
@@ -211,3 +212,10 @@ def finish(
     for other in others:
         first = arith.addf(first, other)
     return code.sum_of(first)
+
+
+def inverse(total: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """One by a sum of weights, zero if there are none, and whether that is so."""
+    zero = code.scalar(0.0)
+    empty = arith.cmpf(arith.CmpFPredicate.OEQ, total, zero)
+    return arith.select(empty, zero, arith.divf(code.scalar(1.0), total)), empty
