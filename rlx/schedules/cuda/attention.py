@@ -57,9 +57,9 @@ def parameters(problem: Problem, arch: Arch, rows: int | None) -> Parameters | N
     """
     sizes = problem.padded, columns_of(problem)
     candidates = next(found for most, found in _PARAMETERS if max(sizes) <= most)
-    if problem.mask is not None and max(sizes) <= 128:
+    if problem.mask is not None and max(sizes) <= 256:
         # Reading the mask takes registers.
-        candidates = (Parameters(4, 16, 64),)
+        candidates = (Parameters(4, 16, 64 if max(sizes) <= 128 else 32),)
     if rows is not None and rows <= FEW_ROWS:
         warps = max(1, -(-rows // 16))
         candidates = tuple(Parameters(warps, 16, keys, split=True) for keys in (64, 32))

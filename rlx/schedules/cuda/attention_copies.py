@@ -60,6 +60,7 @@ class Copies(Softmax):
         first, end: tiles that the block visits.
     """
 
+    roomy = True
     element: ir.Type
     maps: tuple[ir.Value, ...]
     barriers: hopper.Barriers

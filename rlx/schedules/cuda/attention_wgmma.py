@@ -38,7 +38,7 @@ _PARAMETERS = {
 def parameters(problem: Problem) -> Parameters:
     size = max(problem.dims, problem.v_dims)
     p = next(found for most, found in _PARAMETERS.items() if size <= most)
-    if problem.mask is not None and size > 64:
+    if problem.mask is not None:
         # Reading the mask takes registers.
         p = replace(p, keys=p.keys // 32 * 16)
     return p

@@ -122,7 +122,10 @@ class Softmax(abc.ABC):
         used: keys that may be seen.
         offset: position of the first query.
         all_low, all_high: keys that all rows of the block see.
+        roomy: whether registers are left for code of its own for tiles with all their keys.
     """
+
+    roomy = False
 
     tables: tuple[ir.Value, ir.Value]
     positions: ir.Value | None = None
@@ -224,13 +227,18 @@ class Softmax(abc.ABC):
         edge = arith.ori(code.less(self.all_high, end), code.less(first, self.all_low))
         values = [x for row in rows for x in row.values]
 
-        def hidden() -> list[ir.Value]:
-            return [x for row in rows for x in self.hide_row(row, first)]
+        def hidden(whole: bool) -> list[ir.Value]:
+            return [x for row in rows for x in self.hide_row(row, first, whole)]
 
+        types = [code.f32()] * len(values)
         if self.mask is None:
-            values = code.if_(edge, hidden, lambda: values, [code.f32()] * len(values))
+            values = code.if_(edge, lambda: hidden(True), lambda: values, types)
+        elif self.roomy:
+            # Most tiles have all their keys: those of the mask need no tests of their own.
+            whole = code.at_most(end, self.keys)
+            values = code.if_(whole, lambda: hidden(True), lambda: hidden(False), types)
         else:
-            values = hidden()
+            values = hidden(False)
         width = self.tile // 4
         return [
             Row(r.tile, r.half, values[n * width : (n + 1) * width]) for n, r in enumerate(rows)
@@ -242,7 +250,7 @@ class Softmax(abc.ABC):
             return code.bounded(product, problem.scale / problem.softcap, problem.softcap)
         return arith.mulf(product, code.scalar(problem.scale))
 
-    def hide_row(self, row: "Row", first: Index) -> list[ir.Value]:
+    def hide_row(self, row: "Row", first: Index, whole: bool) -> list[ir.Value]:
         query, head = self.query_of(row)
         position = code.add(self.offset, query)
         low, high = self.range_of(position, position)
@@ -265,7 +273,9 @@ class Softmax(abc.ABC):
             if start is not None:
                 seen = arith.andi(seen, arith.cmpi(arith.CmpIPredicate.sge, number, start))
             if self.mask is not None:
-                added = self.load_mask([self.batch, head, query, code.add(here, offset)])
+                key = code.add(here, offset)
+                key = key if whole else code.minimum(key, code.subtract(self.keys, 1))
+                added = self.load_mask([self.batch, head, query, key])
                 shows = arith.cmpf(arith.CmpFPredicate.UNE, added, lowest)
                 seen = arith.andi(seen, shows)
                 value = arith.addf(value, added)
@@ -273,10 +283,9 @@ class Softmax(abc.ABC):
         return out
 
     def load_mask(self, at: list[Index]) -> ir.Value:
-        """An element of the mask; of the last query or key for those past the end."""
+        """An element of the mask; of the last query for those past the end."""
         assert self.mask is not None
         at = [*at[:2], code.minimum(at[2], code.subtract(self.queries, 1)), at[3]]
-        at[3] = code.minimum(at[3], code.subtract(self.keys, 1))
         shape = self.mask.type.shape
         place = at[4 - len(shape) :]
         place = [0 if size == 1 else i for size, i in zip(shape, place, strict=True)]
