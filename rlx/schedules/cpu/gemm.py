@@ -137,7 +137,7 @@ def kernel(
             return
         # A part of the rows needs all of the weight, a part of the columns all of the rows. Reading
         # the weight is hidden where there are rows enough.
-        enough = code.less(code.multiply(parts, p.block_rows // 2), rows)
+        enough = code.less(code.multiply(parts, p.block_rows * 3 // 8), rows)
         code.if_(
             enough,
             lambda: by_rows(parts, tiles, *buffers),

@@ -5,8 +5,8 @@
 
 //     CHECK: func.func private @rlx_matmul_kn_f32_avx2_packing(%arg0: memref<?x?xf32, strided<[?, 1], offset: ?>>
 // CHECK-DAG: func.func private @rlx_matmul_nk_f32_avx2_packing(
-// CHECK-DAG: func.func private @rlx_matmul_f32_avx2_6x1_of_(
-// CHECK-NOT: func.func private @rlx_matmul_f32_avx2_6x1_of_(
+// CHECK-DAG: func.func private @rlx_matmul_f32_avx2_6x1_of
+// CHECK-NOT: func.func private @rlx_matmul_f32_avx2_6x1_of
 
 // CHECK-LABEL: func.func @main
 //       CHECK: %[[OUT:.*]] = memref.alloc() {alignment = 64 : i64} : memref<50x96xf32>
