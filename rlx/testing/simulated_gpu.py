@@ -146,6 +146,7 @@ class SimulatedGpu:
             self.orders.append((stream, after))
 
     def device_of(self, address: int) -> int:
+        self._find(address, 1)
         return self.device
 
     def is_capturing(self, stream: int) -> bool:

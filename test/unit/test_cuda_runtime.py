@@ -440,6 +440,20 @@ def test_foreign_arrays():
     assert is_on_device(Interface()) and not is_on_device(np.zeros(2)) and not is_on_device(2.0)
 
 
+def test_arrays_with_nothing_but_the_interface():
+    class Numba:
+        def __init__(self, array, **changes):
+            self.__cuda_array_interface__ = array.__cuda_array_interface__ | changes
+
+    executable, gpu = program(ADD)
+    x = on(gpu, random(2, 8))
+    result = executable.on(5)(Numba(x), Numba(x, stream=9))
+    assert (result.numpy() == 2 * random(2, 8)).all()
+    assert gpu.orders == [(5, 1), (5, 9)]
+    empty = Numba(x, shape=(0, 8), data=(0, False), stream=None)
+    assert executable(empty, empty).shape == (0, 8)
+
+
 def test_dlpack_of_results():
     gpu = SimulatedGpu(None)
     array = on(gpu, random(2, 3))

@@ -300,6 +300,7 @@ def _destroy(capsule: int) -> None:
         _delete(_pointer(capsule, b"dltensor"))
 
 
+# By address, since they are asked of capsules that are going away.
 _is_valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)(
     ("PyCapsule_IsValid", ctypes.pythonapi)
 )

@@ -10,9 +10,9 @@ import numpy as np
 
 from rlx.runtime.call import check_overlap, match
 from rlx.runtime.cuda import driver as drivers
-from rlx.runtime.cuda.arrays import DeviceArray, Foreign, Memory, foreign, is_on_device, itemsize
+from rlx.runtime.cuda.arrays import DeviceArray, Foreign, Memory, is_on_device, itemsize
 from rlx.runtime.cuda.launching import Launch, Launcher, Places
-from rlx.runtime.cuda.operands import Stream, handle_of, scalar, spans
+from rlx.runtime.cuda.operands import Stream, handle_of, operand, scalar, spans
 from rlx.runtime.cuda.plan import Layout, Plan, arrange
 from rlx.runtime.errors import ArgumentError, ExecutionError, LoadError
 from rlx.runtime.overlap import find_overlap
@@ -20,7 +20,6 @@ from rlx.runtime.program import Program, Spec
 
 __all__ = ["CudaExecutable"]
 
-_POINTER_ALIGNMENT = 16
 _REMEMBERED = 16
 _STATUS_BYTES = 8
 
@@ -170,7 +169,7 @@ class CudaExecutable:
                 gpu = self.load()
                 with gpu.current():
                     for at, spec in ready.items():
-                        found[at] = self._operand(spec, parameters[spec.name], Stream())
+                        found[at] = operand(gpu, spec, parameters[spec.name], Stream())
                     gpu.synchronize(0)  # then calls in any stream find them
             for at in (*found, *arrays):
                 self._pending.pop(at, None)
@@ -264,7 +263,7 @@ class CudaExecutable:
             if specs[n].scalar:
                 continue
             if is_on_device(value):
-                operands[n], on_device = self._operand(specs[n], value, stream), True
+                operands[n], on_device = operand(self._gpu, specs[n], value, stream), True
             elif stream.capturing:
                 raise ArgumentError(
                     f"argument '{specs[n].name}': expected an array on the GPU while a graph "
@@ -312,42 +311,6 @@ class CudaExecutable:
 
     # -- arguments
 
-    def _operand(self, spec: Spec, value: Any, stream: Stream) -> Foreign:
-        """An array on the GPU, which the stream waits for."""
-        try:
-            # What a graph takes must be there before.
-            found = foreign(value, None if stream.capturing else stream.handle)
-        except ArgumentError as error:
-            raise ArgumentError(f"argument '{spec.name}': {error}") from None
-        fits = found.dtype == spec.dtype and len(found.shape) == len(spec.shape)
-        if not fits or any(
-            want is not None and want != got
-            for want, got in zip(spec.shape, found.shape, strict=True)
-        ):
-            dims = "".join(f"{size}x" for size in found.shape)
-            raise ArgumentError(
-                f"argument '{spec.name}': expected {spec.type}, but found "
-                f"tensor<{dims}{found.dtype}>"
-            )
-        device = self._gpu.device_of(found.address) if found.device is None else found.device
-        if device != self._gpu.device:
-            raise ArgumentError(
-                f"argument '{spec.name}': expected an array on cuda:{self._gpu.device}, but found "
-                f"one on cuda:{device}"
-            )
-        if found.read_only and spec.writable:
-            raise ArgumentError(
-                f"argument '{spec.name}' is updated in place, but the array is read-only"
-            )
-        if found.address % _POINTER_ALIGNMENT:
-            raise ArgumentError(
-                f"argument '{spec.name}': expected memory that is aligned to "
-                f"{_POINTER_ALIGNMENT} bytes, but found address {found.address:#x}"
-            )
-        if found.after is not None and not stream.capturing:
-            self._gpu.order(stream.handle, found.after)
-        return found
-
     def _copied(self, spec: Spec, value: Any, stream: int) -> tuple[Foreign, np.ndarray]:
         from rlx import dtypes
         from rlx.runtime.arguments import as_array
@@ -388,7 +351,7 @@ class CudaExecutable:
             shape = tuple(layout.values[n] for n in result.shape)
             if spec.name in out:
                 wanted = Spec(spec.name, spec.dtype, shape, writable=True)
-                found.append(self._operand(wanted, out[spec.name], stream))
+                found.append(operand(self._gpu, wanted, out[spec.name], stream))
             elif stream.capturing:
                 raise ArgumentError(
                     f"result '{spec.name}': expected an array in 'out' while a graph is captured"

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from rlx.runtime.cuda.arrays import Foreign, itemsize
+from rlx.runtime.cuda.arrays import Foreign, foreign, itemsize
 from rlx.runtime.errors import ArgumentError
 from rlx.runtime.overlap import Span
 from rlx.runtime.program import Spec
 
-__all__ = ["Stream", "handle_of", "scalar", "spans"]
+__all__ = ["Stream", "handle_of", "operand", "scalar", "spans"]
+
+_POINTER_ALIGNMENT = 16
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,53 @@ def scalar(spec: Spec, value: Any) -> int | float:
             )
         return int(found)
     return float(found)
+
+
+def operand(gpu: Any, spec: Spec, value: Any, stream: Stream) -> Foreign:
+    """An array on the GPU, as it is, which the stream then waits for.
+
+    Args:
+        gpu: a driver.
+        spec: what it is for.
+        value: the array.
+        stream: where it is used.
+
+    Raises:
+        ArgumentError: it does not fit, or is on another GPU.
+    """
+    try:
+        # What a graph takes must be there before.
+        found = foreign(value, None if stream.capturing else stream.handle)
+    except ArgumentError as error:
+        raise ArgumentError(f"argument '{spec.name}': {error}") from None
+    fits = found.dtype == spec.dtype and len(found.shape) == len(spec.shape)
+    if not fits or any(
+        want is not None and want != got for want, got in zip(spec.shape, found.shape, strict=True)
+    ):
+        dims = "".join(f"{size}x" for size in found.shape)
+        raise ArgumentError(
+            f"argument '{spec.name}': expected {spec.type}, but found tensor<{dims}{found.dtype}>"
+        )
+    device = found.device
+    if device is None:  # nothing is nowhere
+        device = gpu.device_of(found.address) if found.address else gpu.device
+    if device != gpu.device:
+        raise ArgumentError(
+            f"argument '{spec.name}': expected an array on cuda:{gpu.device}, but found "
+            f"one on cuda:{device}"
+        )
+    if found.read_only and spec.writable:
+        raise ArgumentError(
+            f"argument '{spec.name}' is updated in place, but the array is read-only"
+        )
+    if found.address % _POINTER_ALIGNMENT:
+        raise ArgumentError(
+            f"argument '{spec.name}': expected memory that is aligned to "
+            f"{_POINTER_ALIGNMENT} bytes, but found address {found.address:#x}"
+        )
+    if found.after is not None and not stream.capturing:
+        gpu.order(stream.handle, found.after)
+    return found
 
 
 def spans(arrays: Mapping[int, Foreign]) -> list[Span]:

@@ -169,10 +169,8 @@ class Plan:
 
 
 _DEFAULTS = {
-    key: list(value) if isinstance(value, tuple) else value
-    for key, value in asdict(Parameter("", "")).items()
-    if key not in ("kind", "dtype")
-} | {key: value for key, value in asdict(Parameter("", "")).items() if key not in ("kind", "dtype")}
+    key: value for key, value in asdict(Parameter("", "")).items() if key not in ("kind", "dtype")
+}
 
 
 def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
