@@ -93,23 +93,24 @@ def _attention(
     )
 
 
-def _decode(dims: int, heads: int, groups: int) -> Case:
+def _decode(dims: int, heads: int, groups: int, *, lengths: bool = True) -> Case:
     q = f"tensor<?x1x{heads * dims}xbf16>"
-    k, n = f"tensor<?x?x{groups * dims}xbf16>", "tensor<?xi32>"
+    arguments = [q, *[f"tensor<?x?x{groups * dims}xbf16>"] * 2, *["tensor<?xi32>"] * lengths]
     attrs = {"num_heads": heads, "num_kv_heads": groups, "head_dim": dims, "causal": True}
-    segments = "operandSegmentSizes = array<i32: 1, 1, 1, 0, 1>"
+    segments = f"operandSegmentSizes = array<i32: 1, 1, 1, 0, {int(lengths)}>"
+    operands = ", ".join(f"%{n}" for n in range(len(arguments)))
     body = (
-        f'  %r = "rlx.attention"(%0, %1, %2, %3) {_attributes(attrs, segments)} : '
-        f"({q}, {k}, {k}, {n}) -> {q}"
+        f'  %r = "rlx.attention"({operands}) {_attributes(attrs, segments)} : '
+        f"({', '.join(arguments)}) -> {q}"
     )
     sizes = [(1, 4096), (1, 16384), (1, 65536), (8, 8192), (64, 4096)]
     return Case(
-        f"decode_d{dims}",
+        f"decode_d{dims}" + ("_lengths" if lengths else ""),
         "attention",
-        _function([q, k, k, n], body, q),
+        _function(arguments, body, q),
         {"B": 2, "S": 1, "K": 300},
         [{"B": b, "S": 1, "K": keys} for b, keys in sizes],
-        {**attrs, "dtype": "bf16", "rope": False, "lengths": True},
+        {**attrs, "dtype": "bf16", "rope": False, "lengths": lengths},
     )
 
 
@@ -174,6 +175,7 @@ CASES = (
     _attention("attention_d256", 256, 16, 8, (4096, 16384)),
     _attention("attention_d128_f16", 128, 32, 8, (4096,), dtype="f16"),
     _attention("attention_window", 128, 32, 8, (4096, 16384), left_window=1023, softcap=50.0),
+    _decode(128, 32, 8, lengths=False),
     _decode(128, 32, 8),
     _matmul("matmul_nk", True, 4096, 4096, (4096, 8192)),
     _matmul("matmul_nk_8192", True, 8192, 8192, (8192, 4096)),
