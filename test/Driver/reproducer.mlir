@@ -10,6 +10,7 @@
 // RUN: rlx-opt %s --cse --mlir-generate-reproducer=%t.always --verify-each=0 -o %t
 // RUN: rlx-opt %t.always --run-reproducer --dump-pass-pipeline 2>&1 | filecheck %s --check-prefix=ALWAYS
 // RUN: not rlx-opt %s --run-reproducer 2>&1 | filecheck %s --check-prefix=NONE
+// RUN: not rlx-opt %t.always --run-reproducer --cse 2>&1 | filecheck %s --check-prefix=BOTH
 
 // FIRST: error: could not find a nested named sequence with name: __transform_main
 // FIRST: note: a reproducer is in {{.*}}reproducer.mlir.tmp
@@ -31,6 +32,7 @@
 
 // ALWAYS: builtin.module(cse)
 // NONE: rlx-opt: error: --run-reproducer: the input holds no reproducer
+// BOTH: rlx-opt: error: --run-reproducer takes the pipeline from the input, but passes are given
 func.func @f() {
   %0 = arith.constant 1 : i32
   %1 = arith.constant 1 : i32

@@ -164,6 +164,8 @@ def start(words, folder, environment):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        # A shell that starts the tests in the background has this ignored, and so would we.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -206,6 +208,19 @@ def test_any_bytes_are_an_input(rlx_opt, data, message):
     else:
         assert done.returncode == 1
         assert done.stderr.startswith(message)
+
+
+def test_text_without_a_module_around_it_is_utf8(rlx_opt):
+    done = rlx_opt("-", "--no-implicit-module", input=b"\xff")
+    message = "rlx-opt: error: with --no-implicit-module the input must be UTF-8\n"
+    assert (done.returncode, done.stderr) == (1, message)
+
+
+def test_patterns_of_diagnostics_that_are_none(rlx_opt):
+    done = rlx_opt("-", "--verify-diagnostics", input="// expected-error-re {{ {{(}} }}\n")
+    assert done.returncode == 1
+    assert done.stderr.startswith("rlx-opt: error: bad pattern in expected-...-re: ")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_input_from_a_pipe_with_a_name(tmp_path):

@@ -151,6 +151,7 @@ def test_time(capsys):
         (["f.mlir", "--input", "x=nowhere.npy"], "cannot read nowhere.npy: No such file"),
         (["f.mlir", "--input", "x=f.mlir"], "f.mlir is not a .npy file"),
         (["f.mlir", "--input", "x=f.safetensors"], "f.safetensors"),
+        (["f.mlir", "--input", "x=y.safetensors"], "holds no tensor 'x'; it holds: y, z"),
         (["f.mlir", "--random-inputs", "--input", "x=n.npy"], "'x': expected tensor<?x2xf32>"),
         (["f.mlir", "--shape", "x=2"], "--shape: 'x=2' does not fit x: tensor<?x2xf32>"),
         (["f.mlir", "--shape", "x=2x3"], "--shape: 'x=2x3' does not fit x: tensor<?x2xf32>"),
@@ -168,6 +169,7 @@ def test_time(capsys):
 )
 def test_errors(capsys, folder, args, message):
     (folder / "bad.mlir").write_text("no mlir")
+    save_file({"y": X, "z": X}, folder / "y.safetensors")
     np.save(folder / "m.npy", np.int64(-1))
     assert run(*args) == 1
     captured = capsys.readouterr()
@@ -205,6 +207,12 @@ def test_checkpoint_that_disagrees(capsys, folder):
     save_file({**tensors, "logits": tensors["logits"][:1]}, path)
     assert run("model") == 1
     assert "shape (2, 24, 256), recorded (1, 24, 256)" in capsys.readouterr().out
+    del tensors["logits"]
+    save_file(tensors, path)
+    assert run("model") == 1
+    assert (
+        f"{Path('model') / path.name} holds none of the results: logits" in capsys.readouterr().err
+    )
 
 
 def test_checkpoint_on_other_inputs(capsys):
