@@ -157,6 +157,9 @@ def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
         return 2
     import torch
 
+    if not torch.cuda.is_available():
+        print(f"torch {torch.__version__} finds no GPU", file=sys.stderr)
+        return 2
     torch.backends.cuda.matmul.allow_tf32 = False
     arch = options.arch or arch_of(torch.cuda.get_device_capability(), facts["archs"])
     if options.here is not None:

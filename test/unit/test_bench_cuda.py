@@ -155,6 +155,19 @@ def test_the_folder_stands_alone(tmp_path):
         pack(folder, ["sm_80"], [])
 
 
+def test_torch_without_gpus(tmp_path, monkeypatch, capsys):
+    import rlx.runtime.cuda
+
+    (tmp_path / "cases.json").write_text('{"archs": ["sm_80"], "cases": [{"name": "a"}]}')
+    monkeypatch.setattr(rlx.runtime.cuda, "available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert run.main([], tmp_path) == 2
+    assert "finds no GPU" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run.main(["--cases=b"], tmp_path)
+    assert "no case is named b" in capsys.readouterr().err
+
+
 def test_a_case_that_fails_or_hangs_leaves_the_others_alone(tmp_path, capfd):
     (tmp_path / "run.py").write_text(
         "import json, pathlib, sys, time\n"
