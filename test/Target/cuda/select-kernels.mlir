@@ -90,8 +90,8 @@ func.func @decoding(%q: tensor<?x1x256xbf16>, %k: tensor<?x?x128xbf16>, %v: tens
 
 // CHECK-LABEL: @heads
 //       CHECK: rlx.kernel = "mma"
-func.func @heads(%q: tensor<?x?x96xbf16>, %k: tensor<?x?x96xbf16>, %v: tensor<?x?x96xbf16>) -> tensor<?x?x96xbf16> {
-  // expected-remark @+1 {{takes the kernel 'mma': wgmma: head dims are not 64, 128 or 256, or differ}}
-  %o = "rlx.attention"(%q, %k, %v) {num_heads = 1 : i64, head_dim = 96 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<?x?x96xbf16>, tensor<?x?x96xbf16>, tensor<?x?x96xbf16>) -> tensor<?x?x96xbf16>
-  return %o : tensor<?x?x96xbf16>
+func.func @heads(%q: tensor<?x?x100xbf16>, %k: tensor<?x?x100xbf16>, %v: tensor<?x?x100xbf16>) -> tensor<?x?x100xbf16> {
+  // expected-remark @+1 {{takes the kernel 'mma': wgmma: head_dim, 100, is above 256 or no multiple of 8}}
+  %o = "rlx.attention"(%q, %k, %v) {num_heads = 1 : i64, head_dim = 100 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<?x?x100xbf16>, tensor<?x?x100xbf16>, tensor<?x?x100xbf16>) -> tensor<?x?x100xbf16>
+  return %o : tensor<?x?x100xbf16>
 }
