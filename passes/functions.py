@@ -13,8 +13,10 @@ __all__ = [
     "PARTS_AXIS",
     "TILING",
     "attributes_of",
+    "attributes_of_argument",
     "functions",
     "is_public",
+    "set_attribute_of_argument",
     "set_attributes",
     "symbols",
 ]
@@ -47,6 +49,23 @@ def attributes_of(function: func.FuncOp, what: str) -> list[Attributes]:
     if what not in function.attributes:
         return [{} for _ in range(count)]
     return [{a.name: a.attr for a in entry} for entry in ir.ArrayAttr(function.attributes[what])]
+
+
+def attributes_of_argument(function: func.FuncOp, number: int) -> Attributes:
+    """The attributes of one argument: functions of deep models have hundreds."""
+    if "arg_attrs" not in function.attributes:
+        return {}
+    return {a.name: a.attr for a in ir.ArrayAttr(function.attributes["arg_attrs"])[number]}
+
+
+def set_attribute_of_argument(
+    function: func.FuncOp, number: int, name: str, value: ir.Attribute
+) -> None:
+    """Adds an attribute to an argument that has others, or changes it."""
+    entries = list(ir.ArrayAttr(function.attributes["arg_attrs"]))
+    with function.operation.context:
+        entries[number] = ir.DictAttr.get({**attributes_of_argument(function, number), name: value})
+        function.attributes["arg_attrs"] = ir.ArrayAttr.get(entries)
 
 
 def set_attributes(function: func.FuncOp, what: str, values: Sequence[Attributes]) -> None:

@@ -11,7 +11,7 @@ from rlx.passes.functions import (
     PARAM,
     PARTS,
     PARTS_AXIS,
-    attributes_of,
+    attributes_of_argument,
     functions,
     is_public,
     symbols,
@@ -119,7 +119,7 @@ class Calls:
         """What the callers of ``function`` pass."""
         name, number = function.name.value, value.arg_number
         if is_public(function):
-            attributes = attributes_of(function, "arg_attrs")[number]
+            attributes = attributes_of_argument(function, number)
             if PARAM not in attributes:
                 weight.problem = "it is not a parameter"
                 return

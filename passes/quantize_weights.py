@@ -17,6 +17,7 @@ from rlx.passes.functions import (
     PARTS_AXIS,
     Attributes,
     attributes_of,
+    attributes_of_argument,
     set_attributes,
 )
 from rlx.passes.parameters import Calls, Weight, callee
@@ -137,7 +138,7 @@ def _problem(weight: Weight, group: int) -> str:
             return f"its shape is dynamic, {argument.type}"
         if group and shape[1 - axis] % group:
             return f"its inner size {shape[1 - axis]} is not a multiple of the group {group}"
-        attributes = attributes_of(function, "arg_attrs")[argument.arg_number]
+        attributes = attributes_of_argument(function, argument.arg_number)
         if PARTS_AXIS in attributes and ir.IntegerAttr(attributes[PARTS_AXIS]).value != axis:
             return "it is packed along its inner axis"
     return ""

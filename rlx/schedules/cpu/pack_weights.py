@@ -8,7 +8,12 @@ from rlx.dialects.matmul import MatmulOp
 from rlx.host import func, ir
 from rlx.passes.base import Pass, walk
 from rlx.passes.convert_rlx_to_linalg import KERNEL
-from rlx.passes.functions import PARAM, TILING, attributes_of, set_attributes
+from rlx.passes.functions import (
+    PARAM,
+    TILING,
+    attributes_of_argument,
+    set_attribute_of_argument,
+)
 from rlx.passes.parameters import Calls, Weight
 from rlx.schedules.cpu.isa import ISAS
 from rlx.schedules.cpu.layout import Layout
@@ -76,7 +81,7 @@ def _problem(weight: Weight) -> str:
     if len({_layout(product) for product in weight.products}) > 1:
         return "kernels want several layouts"
     for argument, function in weight.arguments.items():
-        if TILING in attributes_of(function, "arg_attrs")[argument.arg_number]:
+        if TILING in attributes_of_argument(function, argument.arg_number):
             return "it has rlx.tiling"
     return ""
 
@@ -96,12 +101,11 @@ def _pack(weight: Weight, layout: Layout) -> None:
 def _change_argument(
     argument: ir.BlockArgument, function: func.FuncOp, layout: Layout, transposed: bool
 ) -> None:
-    attributes = attributes_of(function, "arg_attrs")
-    here = attributes[argument.arg_number]
-    if PARAM in here:
-        here[TILING] = layout.attribute(argument.type, transposed)
+    number = argument.arg_number
+    if PARAM in attributes_of_argument(function, number):
+        tiling = layout.attribute(argument.type, transposed)
+        set_attribute_of_argument(function, number, TILING, tiling)
     argument.set_type(layout.type(argument.type, transposed))
     inputs = [each.type for each in function.regions[0].blocks[0].arguments]
     function_type = ir.FunctionType.get(inputs, function.type.results)
     function.attributes["function_type"] = ir.TypeAttr.get(function_type)
-    set_attributes(function, "arg_attrs", attributes)
