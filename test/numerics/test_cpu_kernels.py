@@ -242,6 +242,20 @@ class TestAttention:
             expected = AttentionOp.reference(*[a.astype(np.float64) for a in operands], **options)
             assert_close(function(*operands), expected)
 
+    @pytest.mark.parametrize("isa", HERE)
+    @pytest.mark.parametrize("left", [0, 40, 150])
+    def test_what_memory_held_before(self, isa, left):
+        """NaN from the call before; rows that see nothing, and strips that start in later tiles."""
+        operands = [random((2, n, 40), seed=n) for n in (300, 280, 281)]
+        operands[2] = operands[2][:, :280]
+        options = {"num_heads": 2, "num_kv_heads": 2, "head_dim": 20, "causal": True}
+        options |= {"left_window": left, "q_offset": -20}
+        function = compiled(AttentionOp, operands, isa, **options)
+        function(*[np.full_like(a, np.nan) for a in operands])
+        result = function(*operands)
+        assert_close(result, AttentionOp.reference(*operands, **options))
+        assert not result[:, :20].any()
+
     @pytest.mark.parametrize("queries", [1, 40])
     def test_hidden_values_that_are_not_finite(self, queries):
         """In the same tile as what is seen."""
