@@ -8,8 +8,10 @@ seconds of the process, which other work on the machine hardly changes.
 
 On two cores of a Xeon with AVX-512, width 256:
 
-    4 layers: 1.78 s      8 layers: 1.89 s, 1.06 x
-   16 layers: 2.03 s, 1.14 x     32 layers: 2.47 s, 1.38 x
+    4 layers: 3.32 s      8 layers: 3.51 s, 1.06 x
+   16 layers: 3.71 s, 1.12 x     32 layers: 5.14 s, 1.55 x
+
+Most of it is machine code, which is for as many threads as there are and for one.
 """
 
 import argparse
