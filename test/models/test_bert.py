@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
+from test_parity import FAST
 from transformers import BertConfig, BertForMaskedLM, BertModel
 
 import rlx
@@ -23,7 +24,6 @@ CONFIG = {
     "max_position_embeddings": 32,
     "type_vocab_size": 2,
 }
-FAST = "cpu{opt-level=0}"  # to compile
 RANDOM = np.random.default_rng(0)
 IDS = RANDOM.integers(0, 97, (3, 17))
 TYPES = RANDOM.integers(0, 2, IDS.shape)

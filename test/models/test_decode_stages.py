@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_parity import GEMMA, LLAMA3, SIZES, llama
+from test_parity import FAST, GEMMA, LLAMA3, SIZES, llama
 from transformers import (
     DynamicCache,
     Gemma2Config,
@@ -80,7 +80,7 @@ def begin(width: int, layers: int, *, tables: bool = True) -> ModelFlow:
 def compiled(flow: ModelFlow, weights: Any) -> Executable:
     if isinstance(weights, torch.nn.Module):
         weights = {name: value.numpy() for name, value in weights.state_dict().items()}
-    return rlx.compile(flow, "cpu{opt-level=0}", weights=weights, cache=False)
+    return rlx.compile(flow, FAST, weights=weights, cache=False)
 
 
 def split(reference: dict[str, Any], at: int) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from test_parity import FAST
 
 import rlx
 from rlx.flow import FlowError, ModelFlow
@@ -31,7 +32,7 @@ X = normal(2, 7, HIDDEN)
 
 def run(stage: MoeStage, x: np.ndarray, **weights: np.ndarray) -> np.ndarray:
     flow = ModelFlow("f").input("x", ["B", "S", HIDDEN]).stage(stage)
-    return rlx.compile(flow, "cpu{opt-level=0}", weights={**WEIGHTS, **weights})(x)
+    return rlx.compile(flow, FAST, weights={**WEIGHTS, **weights})(x)
 
 
 def block(x: np.ndarray, gate: np.ndarray, up: np.ndarray, down: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_parity import Case, gemma, llama
+from test_parity import FAST, Case, gemma, llama
 from test_parity import load as load_case
 from transformers import Gemma3ForCausalLM, LlamaForCausalLM
 
@@ -123,7 +123,7 @@ def test_rejected_guesses_are_forgotten(model: Model) -> None:
 
 
 def test_bf16(model: Model) -> None:
-    half = rlx.load_model(TINY, "cpu{opt-level=0}", dtype="bf16")
+    half = rlx.load_model(TINY, FAST, dtype="bf16")
     ids = longest(model)[:, :24]
     cache = half.new_cache(2, chunk=5)
     assert {array.dtype.name for array in cache.arrays.values()} == {"bfloat16"}
@@ -240,7 +240,7 @@ def test_a_function_that_does_not_update_its_cache(model: Model) -> None:
 
 
 def test_capacity_of_a_model() -> None:
-    small = rlx.load_model(TINY, "cpu{opt-level=0}", capacity=20)
+    small = rlx.load_model(TINY, FAST, capacity=20)
     assert small.capacity == 20 and small.new_cache(1).capacity == 20
     assert rlx.load_model(TINY).capacity == 512  # all positions
     prompt = np.full((1, 18), 7)

@@ -12,6 +12,7 @@ import pytest
 import torch
 import transformers
 from safetensors.numpy import load_file, save_file
+from test_parity import FAST
 
 import rlx
 from rlx.flow import ConfigError, WeightError
@@ -19,7 +20,6 @@ from rlx.flow.gguf import _ARCHS, GgufWeights
 
 KIND = gguf.GGMLQuantizationType
 IDS = np.random.default_rng(0).integers(0, 96, (2, 20))
-FAST = "cpu{opt-level=0}"  # to compile
 SIZES = {
     "vocab_size": 96,
     "hidden_size": 64,

@@ -28,6 +28,9 @@ from transformers import (
 import rlx
 from rlx.models import Model
 
+# To compile: optimisation in LLVM is most of the time, and code that may be split over threads
+# takes as long again. The tiny checkpoint has both.
+FAST = "cpu{opt-level=0 threads=1}"
 TINY = Path(__file__).resolve().parents[2] / "examples" / "tiny-gemma3"
 
 SIZES = {"vocab_size": 61, "hidden_size": 32, "intermediate_size": 40, "num_attention_heads": 4}
@@ -197,8 +200,7 @@ def load(case: Case, folder: Path) -> Loaded:
             parameter.copy_(parameter + noise if parameter.dim() == 1 else noise)
     reference = reference.to(getattr(torch, case.dtype)).eval()
     reference.save_pretrained(folder, max_shard_size=case.shard_size)
-    # Optimisation in LLVM is most of the time; the tiny checkpoint below has it.
-    model = rlx.load_model(folder, "cpu{opt-level=0}")
+    model = rlx.load_model(folder, FAST)
     return Loaded(reference, copy.deepcopy(reference).float(), model)
 
 

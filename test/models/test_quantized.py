@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_parity import FAST
 
 import rlx
 from rlx import compiler
@@ -19,9 +20,6 @@ IDS = np.random.default_rng(0).integers(0, 256, (2, 24))
 # Largest difference of logits from those of float weights, relative to the largest logit: a weight
 # is off by at most 1/254 of the largest one that shares its scale. Measured: 0.023 and 0.019.
 BOUND = {0: 0.04, 16: 0.035}
-
-
-FAST = "cpu{opt-level=0}"  # to compile
 
 
 def flow(*, tied: bool = True) -> ModelFlow:

@@ -8,6 +8,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from test_parity import FAST
 
 import rlx
 from rlx.flow import MaskKind, ModelFlow
@@ -48,7 +49,7 @@ COS, SIN = np.cos(ANGLES).astype(np.float32), np.sin(ANGLES).astype(np.float32)
 
 
 def run(flow: ModelFlow, *arrays: np.ndarray) -> Any:
-    return rlx.compile(flow, "cpu{opt-level=0}", weights=WEIGHTS)(*arrays)
+    return rlx.compile(flow, FAST, weights=WEIGHTS)(*arrays)
 
 
 def close(found: np.ndarray, expected: np.ndarray) -> None:

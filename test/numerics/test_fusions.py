@@ -39,7 +39,7 @@ class Unfused(CpuTarget):
         return tuple(Stage(s.name, replaced.get(s.name, s.pipeline)) for s in super().stages())
 
 
-TARGET = Unfused(opt_level="1")
+TARGET = Unfused(opt_level="1", threads=1)
 
 
 @dataclass(frozen=True)
