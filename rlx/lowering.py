@@ -81,7 +81,7 @@ def lower(
     steps: Steps,
     instrumentation: Instrumentation | None = None,
 ) -> ir.Module:
-    """The IR after a stage; arguments and errors are those of :func:`rlx.compiler.lower`."""
+    """The IR after a stage; arguments and errors are those of :func:`rlx.lower`."""
     steps.begin("parse")
     module = _parse(source)
     _isolate(module, _entry(module, entry))

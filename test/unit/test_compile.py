@@ -1,4 +1,4 @@
-"""`rlx.compile` and `rlx.compiler.lower`: sources, entries, what is refused, what comes out."""
+"""`rlx.compile` and `rlx.lower`: sources, entries, what is refused, what comes out."""
 
 import io
 import itertools
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import rlx
-from rlx.compiler import lower
 from rlx.diagnostics import CompileError
 from rlx.dialects import load_dialects
 from rlx.host import ir
@@ -805,14 +804,14 @@ def test_lower(stage, present, absent):
         '%0 = "rlx.matmul"(%x, %w) : (tensor<?x4xf32>, tensor<4x2xf32>) -> tensor<?x2xf32>\n'
         "return %0 : tensor<?x2xf32>",
     )
-    lowered = str(lower(text, stage))
+    lowered = str(rlx.lower(text, stage))
     assert present in lowered
     assert absent not in lowered
 
 
 def test_lower_to_nowhere():
     with pytest.raises(TargetError, match="known: rlx, fused, linalg, bufferized, llvm"):
-        lower(ADD, "ptx")
+        rlx.lower(ADD, "ptx")
 
 
 def test_dump_progress_and_timings(tmp_path):

@@ -99,7 +99,7 @@ def test_not_the_code_of_the_float_product() -> None:
     floats, integers = rlx.compile(PRODUCT), rlx.compile(PRODUCT, quantize="int8")
     assert [spec.name for spec in floats.parameters] == ["w"]
     assert len(integers.parameters) == 2
-    lowered = str(rlx.compiler.lower(PRODUCT, "fused", quantize="int8"))
+    lowered = str(rlx.lower(PRODUCT, "fused", quantize="int8"))
     assert "rlx.dequant_matmul" in lowered and "rlx.matmul" not in lowered
 
 
