@@ -11,6 +11,7 @@ from rlx.flow.errors import WeightError
 from rlx.flow.recipes.bert import EncoderConfig, bert_flow
 from rlx.host import ir
 from rlx.runtime import Executable
+from rlx.runtime.tokens import expect_below, integers_like, token_ids
 
 __all__ = ["Encoder"]
 
@@ -99,9 +100,7 @@ class Encoder:
             ValueError: an argument has another shape or dtype, or an id is out of range.
         """
         config = self.config
-        ids = _integers("input_ids", input_ids)
-        if ids.ndim != 2 or ids.size == 0:
-            raise ValueError(f"expected input_ids [B, S], not empty, got shape {list(ids.shape)}")
+        ids = token_ids(input_ids)
         if ids.shape[1] > config.max_positions:
             raise ValueError(
                 f"expected at most {config.max_positions} tokens per sequence, got {ids.shape[1]}"
@@ -110,17 +109,12 @@ class Encoder:
         mask = np.ones_like(ids) if attention_mask is None else attention_mask
         inputs = {
             "input_ids": ids,
-            "attention_mask": _integers("attention_mask", mask, ids),
-            "token_type_ids": _integers("token_type_ids", types, ids),
+            "attention_mask": integers_like(ids, "attention_mask", mask),
+            "token_type_ids": integers_like(ids, "token_type_ids", types),
             "position_ids": np.broadcast_to(np.arange(ids.shape[1]), ids.shape).copy(),
         }
-        for name, limit in (
-            ("input_ids", config.vocab_size),
-            ("token_type_ids", config.token_types),
-        ):
-            bad = inputs[name][(inputs[name] < 0) | (inputs[name] >= limit)]
-            if bad.size:
-                raise ValueError(f"expected {name} in [0, {limit}), got {int(bad[0])}")
+        expect_below(config.vocab_size, "input_ids", ids)
+        expect_below(config.token_types, "token_type_ids", inputs["token_type_ids"])
         if pooling not in self._executables:
             built = self.built if pooling is None else self.build(pooling)
             self._executables[pooling] = compile(
@@ -128,14 +122,3 @@ class Encoder:
             )
         (result,) = self._executables[pooling].run(inputs).values()
         return result
-
-
-def _integers(name: str, value: Any, like: np.ndarray | None = None) -> np.ndarray:
-    array = np.asarray(value)
-    if not np.issubdtype(array.dtype, np.integer) and array.dtype != np.bool_:
-        raise ValueError(f"expected {name} of integers, got dtype {array.dtype}")
-    if like is not None and array.shape != like.shape:
-        raise ValueError(
-            f"expected {name} {list(like.shape)} like input_ids, got shape {list(array.shape)}"
-        )
-    return np.ascontiguousarray(array, dtype=np.int64)

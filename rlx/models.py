@@ -27,6 +27,7 @@ from rlx.host import ir
 from rlx.runtime import Executable
 from rlx.runtime.decoder import Callback, Decoder
 from rlx.runtime.kv_cache import KvCache, LayerSpec
+from rlx.runtime.tokens import expect_below, integers, integers_like, token_ids
 
 __all__ = ["Model", "load_model"]
 
@@ -421,14 +422,8 @@ class Model:
     def _run(
         self, input_ids: Any, attention_mask: Any, position_ids: Any, *, taps: bool
     ) -> list[np.ndarray]:
-        ids = _integers("input_ids", input_ids)
-        if ids.ndim != 2 or ids.size == 0:
-            raise ValueError(f"expected input_ids [B, S], not empty, got shape {list(ids.shape)}")
-        bad = ids[(ids < 0) | (ids >= self.config.vocab_size)]
-        if bad.size:
-            raise ValueError(
-                f"expected input_ids in [0, {self.config.vocab_size}), got {int(bad[0])}"
-            )
+        ids = token_ids(input_ids)
+        expect_below(self.config.vocab_size, "input_ids", ids)
         if ids.shape[1] > self.max_positions and position_ids is None:
             raise ValueError(
                 f"expected at most {self.max_positions} tokens per sequence, got {ids.shape[1]}; "
@@ -437,25 +432,15 @@ class Model:
         inputs = {"input_ids": ids}
         masked = attention_mask is not None or position_ids is not None
         if masked:
-            inputs["attention_mask"] = self._mask(attention_mask, ids)
+            mask = np.ones_like(ids) if attention_mask is None else attention_mask
+            inputs["attention_mask"] = integers_like(ids, "attention_mask", mask)
             inputs["position_ids"] = self._positions(position_ids, ids)
         return list(self._executable(masked, taps).run(inputs).values())
-
-    def _mask(self, mask: Any, ids: np.ndarray) -> np.ndarray:
-        if mask is None:
-            return np.ones_like(ids)
-        array = _integers("attention_mask", mask)
-        if array.shape != ids.shape:
-            raise ValueError(
-                f"expected attention_mask {list(ids.shape)} like input_ids, "
-                f"got shape {list(array.shape)}"
-            )
-        return array
 
     def _positions(self, positions: Any, ids: np.ndarray) -> np.ndarray:
         if positions is None:
             positions = np.arange(ids.shape[1], dtype=np.int64)
-        array = _integers("position_ids", positions)
+        array = integers("position_ids", positions)
         if array.shape not in (ids.shape, (1, ids.shape[1]), ids.shape[1:]):
             raise ValueError(
                 f"expected position_ids [S] or [B, S] with [B, S] = {list(ids.shape)}, "
@@ -505,10 +490,3 @@ def _max_positions(config: DecoderConfig, wanted: int | None) -> int:
             f"model has learned, got {wanted}"
         )
     return wanted
-
-
-def _integers(name: str, value: Any) -> np.ndarray:
-    array = np.asarray(value)
-    if not np.issubdtype(array.dtype, np.integer) and array.dtype != np.bool_:
-        raise ValueError(f"expected {name} of integers, got dtype {array.dtype}")
-    return np.ascontiguousarray(array, dtype=np.int64)

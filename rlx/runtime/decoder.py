@@ -8,6 +8,7 @@ import numpy as np
 from rlx.runtime.executable import Executable
 from rlx.runtime.kv_cache import KvCache, LayerSpec
 from rlx.runtime.sampling import Sampler
+from rlx.runtime.tokens import expect_below, integers_like, token_ids
 
 __all__ = ["Decoder"]
 
@@ -95,7 +96,7 @@ class Decoder:
             first = np.zeros(len(ids), np.int64)
             counts = np.full(len(ids), ids.shape[1])
         else:
-            first, counts = _extent(_integers("attention_mask", attention_mask), ids.shape)
+            first, counts = _extent(attention_mask, ids)
         width = int(counts.max())
         columns = np.minimum(first[:, None] + np.arange(width), ids.shape[1] - 1)
         tokens = np.take_along_axis(ids, columns, axis=1)
@@ -185,14 +186,12 @@ class Decoder:
         sampler = Sampler(temperature, top_k, top_p, seed)
         ends = self._ends(eos_token_id)
         pad = self._pad(pad_token_id, ends)
-        ids = _integers("input_ids", input_ids)
+        ids = token_ids(input_ids)
         if max_new_tokens < 1:
             raise ValueError(f"expected max_new_tokens of at least 1, got {max_new_tokens}")
-        if ids.ndim != 2 or ids.size == 0:
-            raise ValueError(f"expected input_ids [B, S], not empty, got shape {list(ids.shape)}")
         longest = ids.shape[1]
         if attention_mask is not None:
-            longest = int(_extent(_integers("attention_mask", attention_mask), ids.shape)[1].max())
+            longest = int(_extent(attention_mask, ids)[1].max())
         needed = longest + max_new_tokens - 1  # the last token is never read
         room = self.max_positions if capacity is None else capacity
         if needed > room:
@@ -260,7 +259,7 @@ class Decoder:
             tokens.append(step)
             if callback is not None and callback(step):
                 break
-        return np.concatenate([_integers("input_ids", input_ids), np.stack(tokens, 1)], axis=1)
+        return np.concatenate([token_ids(input_ids), np.stack(tokens, 1)], axis=1)
 
     def _ends(self, given: int | Sequence[int] | None) -> np.ndarray:
         ends = self.eos_token_ids if given is None else given
@@ -277,17 +276,13 @@ class Decoder:
         return pad
 
     def _ids(self, input_ids: Any, cache: KvCache) -> np.ndarray:
-        ids = _integers("input_ids", input_ids)
-        if ids.ndim != 2 or ids.size == 0:
-            raise ValueError(f"expected input_ids [B, S], not empty, got shape {list(ids.shape)}")
+        ids = token_ids(input_ids)
         if len(ids) != cache.batch:
             raise ValueError(
                 f"expected input_ids of {cache.batch} sequences, the batch of the cache, "
                 f"got {len(ids)}"
             )
-        bad = ids[(ids < 0) | (ids >= self.vocab_size)]
-        if bad.size:
-            raise ValueError(f"expected input_ids in [0, {self.vocab_size}), got {int(bad[0])}")
+        expect_below(self.vocab_size, "input_ids", ids)
         return ids
 
 
@@ -306,27 +301,16 @@ def _chunks(tokens: np.ndarray, size: int) -> Iterator[tuple[int, np.ndarray]]:
         yield start, tokens[:, start : start + size]
 
 
-def _integers(name: str, value: Any) -> np.ndarray:
-    array = np.asarray(value)
-    if not np.issubdtype(array.dtype, np.integer) and array.dtype != np.bool_:
-        raise ValueError(f"expected {name} of integers, got dtype {array.dtype}")
-    return np.ascontiguousarray(array, dtype=np.int64)
-
-
-def _extent(mask: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+def _extent(attention_mask: Any, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where the tokens of each sequence begin, and how many they are."""
-    if mask.shape != shape:
-        raise ValueError(
-            f"expected attention_mask {list(shape)} like input_ids, got shape {list(mask.shape)}"
-        )
-    live = mask != 0
+    live = integers_like(ids, "attention_mask", attention_mask) != 0
     first, counts = live.argmax(axis=1), live.sum(axis=1)
     if not counts.all():
         raise ValueError(
             f"expected attention_mask with at least one token per sequence, got none in sequence "
             f"{int(counts.argmin())}"
         )
-    last = mask.shape[1] - live[:, ::-1].argmax(axis=1)
+    last = live.shape[1] - live[:, ::-1].argmax(axis=1)
     if (holes := last - first != counts).any():
         raise ValueError(
             "expected attention_mask to hide padding on the left or right only, but sequence "
