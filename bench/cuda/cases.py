@@ -122,8 +122,9 @@ def _matmul(name: str, transposed: bool, columns: int, inner: int, rows: tuple[i
     attrs = {"transpose_weight": transposed}
     body = f'  %r = "rlx.matmul"(%0, %1) {_attributes(attrs)} : ({a}, {w}) -> {r}'
     sizes = [{"M": m, "N": columns, "X": inner} for m in rows]
+    small = {**sizes[0], "M": min(rows[0], 150)}
     return Case(
-        name, "matmul", _function([a, w], body, r), sizes[0], sizes, {**attrs, "dtype": "bf16"}
+        name, "matmul", _function([a, w], body, r), small, sizes, {**attrs, "dtype": "bf16"}
     )
 
 

@@ -59,12 +59,14 @@ def angles(shape: tuple[int, ...]) -> np.ndarray:
     return np.arange(rows)[:, None] * 10000.0 ** (-np.arange(columns) / columns)
 
 
-def inputs(case: Case, sizes: Sizes, seed: int = 0) -> list[np.ndarray]:
-    """Random f32 arrays, and lengths."""
+def inputs(case: Case, sizes: Sizes, seed: int = 0, without: str | None = None) -> list[Any]:
+    """Random f32 arrays, and lengths; None in place of those for the dtype ``without``."""
     rng = np.random.default_rng(seed)
-    made = []
+    made: list[Any] = []
     for shape, kind in shapes(case, sizes):
-        if kind == "lengths":
+        if kind == without:
+            made.append(None)
+        elif kind == "lengths":
             # All of the cache while it is timed; otherwise any part of it.
             full = np.full(shape, sizes["K"], np.int32)
             made.append(full if sizes["K"] > 1000 else full - np.arange(*shape, dtype=np.int32))

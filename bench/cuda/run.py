@@ -1,123 +1,34 @@
 """Runs compiled kernels on a GPU: checks them, and times them beside their peers.
 
 Lies in a folder of its own, with what was compiled and with the runtime; needs NumPy, PyTorch and
-cuda-bindings. Each case runs in a process of its own, so that one that fails or hangs leaves the
-others alone. Times are medians over rounds in which all take turns, by CUDA events, with a cold
-cache. Where a peer cannot be had, a line says why.
+cuda-bindings. A case that fails, hangs or is wrong leaves the others alone: these go on in another
+process. Times are medians over rounds in which all take turns, by CUDA events, with a cold cache.
+Where a peer cannot be had, a line says why.
 
     python run.py                     check, and time
     python run.py --quick             check only
     python run.py --cases 'matmul*'   some cases
-    python run.py --output FILE       write the figures as JSON, too
+    python run.py --output FILE       write the figures as JSON, too, as they come; results that are
+                                      wrong go to a folder beside it
+    python run.py --limit 570         whatever comes later than this is left out
 """
 
 import argparse
 import fnmatch
 import json
-import subprocess
+import math
 import sys
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from bench.cuda.check import Desk, run_cases
 from bench.cuda.clock import Clock
-from bench.cuda.interop import errors
-from bench.cuda.peers import peers
-from bench.cuda.references import TOLERANCE, Case, Sizes, difference, expected, inputs, shapes, work
+from bench.cuda.processes import run_each
+from bench.cuda.references import Case
 
-__all__ = ["arch_of", "check_small", "main"]
+__all__ = ["arch_of", "main"]
 
 HERE = Path(__file__).resolve().parents[2]
-
-
-def check_small(case: Case, call: Callable[..., Any], to_dtype: Callable[..., Any]) -> float:
-    """The error of a small call, in NumPy; ``to_dtype`` rounds an array to a storage type."""
-    sizes, dtype = case["small"], case["attrs"]["dtype"]
-    arrays = [a if a.dtype == np.int32 else to_dtype(a, dtype) for a in inputs(case, sizes)]
-    actual = np.asarray(call(*arrays)).astype(np.float32)
-    wide = [a if a.dtype == np.int32 else a.astype(np.float32) for a in arrays]
-    return difference(actual, expected(case, wide, np), np)
-
-
-def on_gpu(case: Case, sizes: Sizes, torch: Any) -> list[Any]:
-    """The arguments of a case in the types that it takes."""
-    dtypes = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}
-    made = []
-    for array, (_, kind) in zip(inputs(case, sizes), shapes(case, sizes), strict=True):
-        value = torch.from_numpy(array).cuda()
-        if kind != "lengths":
-            value = value.to(dtypes[case["attrs"]["dtype"] if kind in ("cos", "sin") else kind])
-        made.append(value)
-    return made
-
-
-def replayed(executable: Any, arrays: list[Any], like: Any, torch: Any) -> Any:
-    """The result of a call that was recorded in a graph."""
-    stream, out = torch.cuda.Stream(), torch.empty_like(like)
-    call = executable.on(stream, out={executable.outputs[0].name: out})
-    with torch.cuda.stream(stream):
-        call(*arrays)
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream):
-        call(*arrays)
-    out.zero_()
-    graph.replay()
-    torch.cuda.synchronize()
-    return out
-
-
-def run_case(
-    case: Case, executable: Any, torch: Any, clock: Clock | None, peak: Any
-) -> list[dict[str, Any]]:
-    """Checks, and times; a row for each size, which is printed as well."""
-    rows = []
-    tolerance = TOLERANCE[case["attrs"]["dtype"]]
-    for sizes in [case["small"], *case["sizes"]]:
-        arrays = on_gpu(case, sizes, torch)
-        call = executable.on(torch.cuda.current_stream())
-        actual = torch.from_dlpack(call(*arrays))
-        wanted = expected(case, [a if a.dtype == torch.int32 else a.float() for a in arrays], torch)
-        error = difference(actual.float(), wanted, torch)
-        graph = ""
-        if sizes == case["small"] and not torch.equal(
-            replayed(executable, arrays, actual, torch), actual
-        ):
-            error, graph = float("inf"), ", another result from a graph"
-        row: dict[str, Any] = {"case": case["name"], "sizes": sizes, "error": error}
-        row["ok"] = error <= tolerance
-        line = f"{case['name']:22s} {sizes!s:42s} error {error:.1e} "
-        print(line + ("ok" if row["ok"] else "WRONG") + graph, flush=True)
-        del actual, wanted
-        if clock is not None and sizes in case["sizes"]:
-            ours = {"rlx": lambda c=call, a=arrays: c(*a)}
-            row["seconds"] = clock.compare({**ours, **peers(case, arrays, torch)})
-            print("    " + describe(case, sizes, row["seconds"], peak), flush=True)
-        rows.append(row)
-        del arrays
-        torch.cuda.empty_cache()
-    if case["attrs"]["dtype"] == "f16":
-        for name, found in errors(case, executable).items():
-            ok = not isinstance(found, str) and found <= tolerance
-            rows.append({"case": case["name"], "framework": name, "error": found, "ok": ok})
-            print(f"    arrays of {name}: error {found} {'ok' if ok else 'WRONG'}", flush=True)
-    return rows
-
-
-def describe(case: Case, sizes: Sizes, seconds: dict[str, float], peak: Any) -> str:
-    flops, moved = work(case, sizes)
-    ours = seconds["rlx"]
-    parts = [f"rlx {ours * 1e6:.1f} us"]
-    if flops:
-        parts.append(f"{flops / ours / 1e12:.0f} TFLOP/s ({flops / ours / peak[0]:.0%} of peak)")
-    parts.append(f"{moved / ours / 1e9:.0f} GB/s ({moved / ours / peak[1]:.0%} of copy)")
-    for name, other in seconds.items():
-        if name != "rlx":
-            parts.append(f"{name} {other * 1e6:.1f} us (ratio {other / ours:.2f})")
-    return ", ".join(parts)
 
 
 def arch_of(capability: tuple[int, int], archs: list[str]) -> str:
@@ -141,9 +52,16 @@ def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
     add("--cases", default="*", help="comma-separated names or patterns")
     add("--arch", help="use the code for this architecture")
     add("--rounds", type=int, default=30, help="turns of each (default: 30)")
-    add("--timeout", type=float, default=300, help="seconds that a case may take (default: 300)")
+    add(
+        "--timeout",
+        type=float,
+        default=120,
+        help="seconds without news after which a case is given up (default: 120)",
+    )
+    add("--limit", type=float, default=math.inf, help="seconds for everything")
     add("--output", type=Path, help="file for the figures")
-    add("--here", metavar="PEAKS", help="run the cases in this process, with these peaks")
+    add("--rows", type=Path, help="run the cases in this process, and append rows to this file")
+    add("--peaks", default="null", help="what was measured, for --rows")
     options = parser.parse_args(arguments)
     facts = json.loads((folder / "cases.json").read_text())
     patterns = options.cases.split(",")
@@ -155,71 +73,53 @@ def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
     if not available():
         print(f"there is no GPU to run on: {why_not()}", file=sys.stderr)
         return 2
-    import torch
-
+    try:
+        import torch
+    except ImportError as error:
+        print(f"PyTorch, which references need, cannot be imported: {error}", file=sys.stderr)
+        return 2
     if not torch.cuda.is_available():
         print(f"torch {torch.__version__} finds no GPU", file=sys.stderr)
         return 2
     torch.backends.cuda.matmul.allow_tf32 = False
     arch = options.arch or arch_of(torch.cuda.get_device_capability(), facts["archs"])
-    if options.here is not None:
-        _run_here(cases, folder / "code" / arch, options, torch)
-        return 0
-    ok = all(row["ok"] for row in _run_each(cases, folder, arch, options, torch))
-    print("all right" if ok else "something is wrong")
-    return 0 if ok else 1
-
-
-def _run_here(cases: list[Case], code: Path, options: Any, torch: Any) -> None:
-    from rlx.runtime.cuda import load
-
-    peak = json.loads(options.here)
-    clock = None if options.quick else Clock(torch, options.rounds)
-    rows = []
-    for case in cases:
-        try:
-            rows += run_case(case, load(code / case["name"]), torch, clock, peak)
-        except Exception as error:
-            text = f"{type(error).__name__}: {error}"
-            print(f"{case['name']:22s} FAILED: {text}", flush=True)
-            rows.append({"case": case["name"], "failed": text, "ok": False})
-    if options.output:
-        options.output.write_text(json.dumps(rows))
+    if options.rows is not None:
+        clock = None if options.quick else Clock(torch, options.rounds)
+        peak = json.loads(options.peaks)
+        keep = options.output and options.output.with_suffix("")
+        return run_cases(cases, Desk(folder, arch, torch, clock, peak, options.rows, keep))
+    rows = _run_each(cases, folder, arch, options, torch)
+    bad = [row for row in rows if not row["ok"]]
+    for row in bad:
+        print(f"not right: {json.dumps(row)}")
+    print("something is wrong" if bad else "all right")
+    return 1 if bad else 0
 
 
 def _run_each(
     cases: list[Case], folder: Path, arch: str, options: Any, torch: Any
 ) -> list[dict[str, Any]]:
-    """Every case in a process of its own."""
-    print(f"{torch.cuda.get_device_name()}, code for {arch}, torch {torch.__version__}")
-    peak = None
+    about: dict[str, Any] = {
+        "device": torch.cuda.get_device_name(),
+        "arch": arch,
+        "torch": torch.__version__,
+        "peaks": None,
+    }
+    print(f"{about['device']}, code for {arch}, torch {torch.__version__}", flush=True)
     if not options.quick:
-        peak = Clock(torch, options.rounds).peaks()
+        about["peaks"] = peak = Clock(torch, options.rounds).peaks()
         torch.cuda.empty_cache()
         print(f"measured: product {peak[0] / 1e12:.0f} TFLOP/s, copy {peak[1] / 1e9:.0f} GB/s")
-    sys.stdout.flush()
+        sys.stdout.flush()
+    command = [sys.executable, "-X", "faulthandler", str(folder / "run.py"), f"--arch={arch}"]
+    command += [f"--rounds={options.rounds}", f"--peaks={json.dumps(about['peaks'])}"]
+    command += ["--quick"] if options.quick else []
+    command += [f"--output={options.output}"] if options.output else []
     rows: list[dict[str, Any]] = []
-    common = [f"--arch={arch}", f"--rounds={options.rounds}", f"--here={json.dumps(peak)}"]
-    common += ["--quick"] if options.quick else []
-    for case in cases:
-        with tempfile.TemporaryDirectory() as temporary:
-            output = Path(temporary, "rows.json")
-            child = [sys.executable, str(folder / "run.py"), *common]
-            try:
-                subprocess.run(
-                    [*child, f"--cases={case['name']}", f"--output={output}"],
-                    timeout=options.timeout,
-                    check=False,
-                )
-                problem = "" if output.exists() else "the process ended early"
-            except subprocess.TimeoutExpired:
-                problem = f"took more than {options.timeout:.0f} s"
-            if problem:
-                print(f"{case['name']:22s} FAILED: {problem}", flush=True)
-                rows.append({"case": case["name"], "failed": problem, "ok": False})
-            else:
-                rows += json.loads(output.read_text())
-    if options.output:
-        about = {"device": torch.cuda.get_device_name(), "arch": arch, "torch": torch.__version__}
-        options.output.write_text(json.dumps({**about, "peaks": peak, "rows": rows}, indent=1))
+    for row in run_each(command, [c["name"] for c in cases], options.timeout, options.limit):
+        if "failed" in row:
+            print(f"{row['case']:22s} FAILED: {row['failed']}", flush=True)
+        rows.append(row)
+        if options.output:
+            options.output.write_text(json.dumps({**about, "rows": rows}, indent=1))
     return rows
