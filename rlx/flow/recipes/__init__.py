@@ -3,14 +3,8 @@
 from collections.abc import Callable
 
 from rlx.flow.recipes.cohere import read_cohere, read_cohere2
-from rlx.flow.recipes.decoder import (
-    DecoderConfig,
-    LayerConfig,
-    NormNames,
-    cached_decoder_flow,
-    decoder_flow,
-    window_lengths,
-)
+from rlx.flow.recipes.decoder import cached_decoder_flow, decoder_flow, window_lengths
+from rlx.flow.recipes.decoder_config import DecoderConfig, LayerConfig, NormNames
 from rlx.flow.recipes.gemma import read_gemma, read_gemma2, read_vaultgemma
 from rlx.flow.recipes.gemma3 import read_gemma3, read_gemma3_text
 from rlx.flow.recipes.gemma4 import read_gemma4, read_gemma4_text

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from rlx.flow.layout import Rename, Rule
 from rlx.flow.mask import MaskKind
 from rlx.flow.model_flow import ModelFlow, StageList
-from rlx.flow.recipes.decoder import ACTIVATIONS
+from rlx.flow.recipes.decoder_config import ACTIVATIONS
 from rlx.flow.recipes.hf_config import HfConfig
 from rlx.flow.stages import (
     LayerNormStage,

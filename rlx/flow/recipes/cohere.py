@@ -11,7 +11,7 @@ from rlx.flow.recipes.common import (
     read_layer_types,
     with_windows,
 )
-from rlx.flow.recipes.decoder import DecoderConfig, NormNames
+from rlx.flow.recipes.decoder_config import DecoderConfig, NormNames
 from rlx.flow.recipes.hf_config import HfConfig
 
 __all__ = ["read_cohere", "read_cohere2"]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rlx.flow.recipes.decoder import ACTIVATIONS, DecoderConfig, LayerConfig
+from rlx.flow.recipes.decoder_config import ACTIVATIONS, DecoderConfig, LayerConfig
 from rlx.flow.recipes.hf_config import HfConfig
 from rlx.flow.rope import RopeSpec
 

@@ -3,7 +3,7 @@
 import math
 
 from rlx.flow.recipes.common import FULL, SLIDING, read_layer_types, read_ropes
-from rlx.flow.recipes.decoder import ACTIVATIONS, DecoderConfig, LayerConfig
+from rlx.flow.recipes.decoder_config import ACTIVATIONS, DecoderConfig, LayerConfig
 from rlx.flow.recipes.gemma import SANDWICH
 from rlx.flow.recipes.hf_config import HfConfig
 

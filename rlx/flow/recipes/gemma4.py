@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 from rlx.flow.recipes.common import FULL, SLIDING, read_layer_types
-from rlx.flow.recipes.decoder import (
+from rlx.flow.recipes.decoder_config import (
     ACTIVATIONS,
     DecoderConfig,
     LayerConfig,

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from rlx.flow.recipes.common import Defaults, read_decoder
-from rlx.flow.recipes.decoder import DecoderConfig, NormNames
+from rlx.flow.recipes.decoder_config import DecoderConfig, NormNames
 from rlx.flow.recipes.hf_config import HfConfig
 from rlx.flow.recipes.phi import packed_gate_up
 

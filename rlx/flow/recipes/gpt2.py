@@ -6,7 +6,7 @@ from typing import Any
 
 from rlx.flow.layout import Drop, Rename, Rule, Split
 from rlx.flow.recipes.common import FULL, SLIDING, Defaults, read_decoder, with_windows
-from rlx.flow.recipes.decoder import PLAIN_ACTIVATIONS, DecoderConfig
+from rlx.flow.recipes.decoder_config import PLAIN_ACTIVATIONS, DecoderConfig
 from rlx.flow.recipes.hf_config import HfConfig
 
 __all__ = ["read_gpt2", "read_gpt_bigcode", "read_gpt_neo"]

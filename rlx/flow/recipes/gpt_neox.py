@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from rlx.flow.layout import Drop, Rename, Split, rename_all
 from rlx.flow.recipes.common import Defaults, read_decoder
-from rlx.flow.recipes.decoder import DecoderConfig, NormNames
+from rlx.flow.recipes.decoder_config import DecoderConfig, NormNames
 from rlx.flow.recipes.hf_config import HfConfig
 
 __all__ = ["read_gpt_neox", "read_gptj"]

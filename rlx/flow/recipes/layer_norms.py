@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from rlx.flow.layout import Rule, Split, Stack, rename_all
 from rlx.flow.recipes.common import FULL, SLIDING, Defaults, read_decoder, with_windows
-from rlx.flow.recipes.decoder import PLAIN_ACTIVATIONS, DecoderConfig, NormNames
+from rlx.flow.recipes.decoder_config import PLAIN_ACTIVATIONS, DecoderConfig, NormNames
 from rlx.flow.recipes.hf_config import HfConfig
 
 __all__ = ["read_falcon", "read_jais2", "read_nemotron", "read_stablelm", "read_starcoder2"]

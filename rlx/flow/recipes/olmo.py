@@ -11,7 +11,7 @@ from rlx.flow.recipes.common import (
     read_ropes,
     with_windows,
 )
-from rlx.flow.recipes.decoder import DecoderConfig, MoeConfig, NormNames
+from rlx.flow.recipes.decoder_config import DecoderConfig, MoeConfig, NormNames
 from rlx.flow.recipes.hf_config import HfConfig
 from rlx.flow.recipes.qwen import stacked_experts
 

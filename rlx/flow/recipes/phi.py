@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from rlx.flow.layout import Rule, Split, rename_all
 from rlx.flow.recipes.common import FULL, SLIDING, Defaults, read_decoder, with_windows
-from rlx.flow.recipes.decoder import DecoderConfig, NormNames
+from rlx.flow.recipes.decoder_config import DecoderConfig, NormNames
 from rlx.flow.recipes.hf_config import HfConfig
 
 __all__ = ["packed_gate_up", "read_phi", "read_phi3"]
