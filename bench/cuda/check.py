@@ -89,28 +89,37 @@ def check_small(case: Case, call: Callable[..., Any], to_dtype: Callable[..., An
 
 def check_stored(case: Case, folder: Path, executable: Any) -> list[tuple[float, Any, Any]]:
     """For each result its error, the result, and what it should be."""
-    with np.load(folder / "data" / f"{case['name']}.npz") as stored:
-        arrays = {name: stored[name] for name in stored.files}
-    count = case["attrs"]["results"]
-    wanted = [arrays.pop(f"result {n}") for n in range(count)]
+    arrays, wanted = _stored(case, folder)
     executable.bind(arrays)
     given = {spec.name: arrays[spec.name] for spec in executable.inputs}
     found = [np.asarray(value).astype(np.float32) for value in executable.run(given).values()]
-    return [
-        (difference(a, b, np), a, b)
-        for a, b in zip(found, (w.astype(np.float32) for w in wanted), strict=True)
-    ]
+    return [(difference(a, b, np), a, b) for a, b in zip(found, wanted, strict=True)]
+
+
+def _stored(case: Case, folder: Path) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
+    """Arguments by name, and results."""
+    with np.load(folder / "data" / f"{case['name']}.npz") as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    count = case["attrs"]["results"]
+    wanted = [arrays.pop(f"result {n}").astype(np.float32) for n in range(count)]
+    return arrays, wanted
 
 
 def _run_stored(case: Case, executable: Any, desk: Desk) -> bool:
+    found = check_stored(case, desk.folder, executable)
     right = True
-    for error, actual, wanted in check_stored(case, desk.folder, executable):
+    for error, _, _ in found:
         ok = error <= case["attrs"]["tolerance"]
         print(f"{case['name']:22s} error {error:.1e} {'ok' if ok else 'WRONG'}", flush=True)
         desk.note(case=case["name"], error=error, ok=ok)
-        if not ok:
-            diagnose(case, {"as it is": (actual, wanted)}, None, [], desk.keep)
         right &= ok
+    if not right:
+        results = {f"result {n}": (a, b) for n, (_, a, b) in enumerate(found)}
+        if (portable := desk.portable(case["name"])) is not None:
+            others = check_stored(case, desk.folder, portable)
+            results |= {f"code for sm_80, {n}": (a, b) for n, (_, a, b) in enumerate(others)}
+        arrays = list(_stored(case, desk.folder)[0].values())
+        diagnose(case, results, None, [executable, {}, arrays], desk.keep)
     return right
 
 

@@ -1,9 +1,10 @@
 """Runs compiled kernels on a GPU: checks them, and times them beside their peers.
 
 Lies in a folder of its own, with what was compiled and with the runtime; needs NumPy, PyTorch and
-cuda-bindings. A case that fails, hangs or is wrong leaves the others alone: these go on in another
-process. Times are medians over rounds in which all take turns, by CUDA events, with a cold cache.
-Where a peer cannot be had, a line says why.
+cuda-bindings (without PyTorch, only what has stored results is checked). A case that fails, hangs
+or is wrong leaves the others alone: these go on in another process. Times are medians over rounds
+in which all take turns, by CUDA events, with a cold cache. Where a peer cannot be had, a line says
+why.
 
     python run.py                     check, and time
     python run.py --quick             check only
@@ -52,12 +53,7 @@ def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
     add("--cases", default="*", help="comma-separated names or patterns")
     add("--arch", help="use the code for this architecture")
     add("--rounds", type=int, default=30, help="turns of each (default: 30)")
-    add(
-        "--timeout",
-        type=float,
-        default=120,
-        help="seconds without news after which a case is given up (default: 120)",
-    )
+    add("--timeout", type=float, help="seconds without news after which a case is given up")
     add("--limit", type=float, default=math.inf, help="seconds for everything")
     add("--output", type=Path, help="file for the figures")
     add("--rows", type=Path, help="run the cases in this process, and append rows to this file")
@@ -69,26 +65,22 @@ def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
     if not cases:
         parser.error(f"no case is named {options.cases}")
     from rlx.runtime.cuda import available, why_not
+    from rlx.runtime.cuda.driver import driver
 
     if not available():
         print(f"there is no GPU to run on: {why_not()}", file=sys.stderr)
         return 2
-    try:
-        import torch
-    except ImportError as error:
-        print(f"PyTorch, which references need, cannot be imported: {error}", file=sys.stderr)
-        return 2
-    if not torch.cuda.is_available():
-        print(f"torch {torch.__version__} finds no GPU", file=sys.stderr)
-        return 2
-    torch.backends.cuda.matmul.allow_tf32 = False
-    arch = options.arch or arch_of(torch.cuda.get_device_capability(), facts["archs"])
+    gpu = driver()
+    arch = options.arch or arch_of(gpu.capability, facts["archs"])
+    torch, problem = _torch()
     if options.rows is not None:
         clock = None if options.quick else Clock(torch, options.rounds)
         peak = json.loads(options.peaks)
         keep = options.output and options.output.with_suffix("")
         return run_cases(cases, Desk(folder, arch, torch, clock, peak, options.rows, keep))
-    rows = _run_each(cases, folder, arch, options, torch)
+    print(f"{gpu.name}, code for {arch}, {problem or f'torch {torch.__version__}'}", flush=True)
+    about = {"device": gpu.name, "arch": arch, "torch": problem or torch.__version__}
+    rows = _run_each(cases, folder, about, options, torch)
     bad = [row for row in rows if not row["ok"]]
     for row in bad:
         print(f"not right: {json.dumps(row)}")
@@ -96,30 +88,45 @@ def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
     return 1 if bad else 0
 
 
+def _torch() -> tuple[Any, str]:
+    """PyTorch, or None and why."""
+    try:
+        import torch
+    except ImportError as error:
+        return None, f"PyTorch cannot be imported: {error}"
+    if not torch.cuda.is_available():
+        return None, f"torch {torch.__version__} finds no GPU"
+    torch.backends.cuda.matmul.allow_tf32 = False
+    return torch, ""
+
+
 def _run_each(
-    cases: list[Case], folder: Path, arch: str, options: Any, torch: Any
+    cases: list[Case], folder: Path, about: dict[str, Any], options: Any, torch: Any
 ) -> list[dict[str, Any]]:
-    about: dict[str, Any] = {
-        "device": torch.cuda.get_device_name(),
-        "arch": arch,
-        "torch": torch.__version__,
-        "peaks": None,
-    }
-    print(f"{about['device']}, code for {arch}, torch {torch.__version__}", flush=True)
-    if not options.quick:
-        about["peaks"] = peak = Clock(torch, options.rounds).peaks()
+    """Rows of all cases; without PyTorch, of those whose results are stored."""
+    names = [case["name"] for case in cases]
+    rows: list[dict[str, Any]] = []
+    if torch is None:
+        names = [case["name"] for case in cases if case["kind"] == "stored"]
+        others = [case["name"] for case in cases if case["name"] not in names]
+        rows = [{"case": name, "failed": about["torch"], "ok": False} for name in others]
+    peak, quick = None, options.quick or torch is None
+    if not quick:
+        peak = Clock(torch, options.rounds).peaks()
         torch.cuda.empty_cache()
         print(f"measured: product {peak[0] / 1e12:.0f} TFLOP/s, copy {peak[1] / 1e9:.0f} GB/s")
         sys.stdout.flush()
-    command = [sys.executable, "-X", "faulthandler", str(folder / "run.py"), f"--arch={arch}"]
-    command += [f"--rounds={options.rounds}", f"--peaks={json.dumps(about['peaks'])}"]
-    command += ["--quick"] if options.quick else []
+    command = [sys.executable, "-X", "faulthandler", str(folder / "run.py")]
+    command += [f"--arch={about['arch']}", f"--rounds={options.rounds}"]
+    command += [f"--peaks={json.dumps(peak)}", *["--quick"] * quick]
     command += [f"--output={options.output}"] if options.output else []
-    rows: list[dict[str, Any]] = []
-    for row in run_each(command, [c["name"] for c in cases], options.timeout, options.limit):
+    # Peers take their time to compile.
+    patience = options.timeout or (60 if quick else 150)
+    for row in run_each(command, names, patience, options.limit):
         if "failed" in row:
             print(f"{row['case']:22s} FAILED: {row['failed']}", flush=True)
         rows.append(row)
         if options.output:
-            options.output.write_text(json.dumps({**about, "rows": rows}, indent=1))
+            facts = {**about, "peaks": peak, "rows": rows}
+            options.output.write_text(json.dumps(facts, indent=1))
     return rows

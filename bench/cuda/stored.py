@@ -93,8 +93,9 @@ def _attention(
         f"num_heads = 4 : i64, num_kv_heads = 2 : i64, head_dim = {dims} : i64, causal = true, "
         f"operandSegmentSizes = {segments}{attrs}"
     )
-    result = f"tensor<?x?x{4 * dims}x{dtype}>"
-    return _op(name, "attention", given, result, *arrays, *more, fixed=3)
+    few = rows == 1  # which has a kernel of its own where that is known
+    result = f"tensor<{'2x1' if few else '?x?'}x{4 * dims}x{dtype}>"
+    return _op(name, "attention", given, result, *arrays, *more, fixed=0 if few else 3)
 
 
 def _gated() -> Stored:

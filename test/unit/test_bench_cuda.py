@@ -157,17 +157,39 @@ def test_the_folder_stands_alone(tmp_path):
         pack(folder, ["sm_80"], [], [])
 
 
-def test_torch_without_gpus(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def a_gpu(monkeypatch):
+    """Pretends that there is a GPU, but for PyTorch."""
     import rlx.runtime.cuda
 
-    (tmp_path / "cases.json").write_text('{"archs": ["sm_80"], "cases": [{"name": "a"}]}')
     monkeypatch.setattr(rlx.runtime.cuda, "available", lambda: True)
+    gpu = SimpleNamespace(name="a fake", capability=(9, 0))
+    monkeypatch.setattr("rlx.runtime.cuda.driver.driver", lambda: gpu)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert run.main([], tmp_path) == 2
-    assert "finds no GPU" in capsys.readouterr().err
+
+
+def test_torch_without_gpus(tmp_path, monkeypatch, capsys, a_gpu):
+    facts = [{"name": "a", "kind": "matmul"}, {"name": "b", "kind": "stored"}]
+    (tmp_path / "cases.json").write_text(json.dumps({"archs": ["sm_80"], "cases": facts}))
+    commands = []
+
+    def rows(command, names, patience, limit):
+        commands.append((command, names))
+        return iter([{"case": "b", "ok": True}])
+
+    monkeypatch.setattr(run, "run_each", rows)
+    assert run.main([f"--output={tmp_path / 'out.json'}"], tmp_path) == 1
+    ((command, names),) = commands
+    assert names == ["b"] and "--quick" in command and "--arch=sm_80" in command
+    out = capsys.readouterr().out
+    assert (
+        "a fake, code for sm_80" in out and "finds no GPU" in out and 'right: {"case": "a"' in out
+    )
+    assert len(json.loads((tmp_path / "out.json").read_text())["rows"]) == 2
+    assert run.main(["--cases=b"], tmp_path) == 0
     with pytest.raises(SystemExit):
-        run.main(["--cases=b"], tmp_path)
-    assert "no case is named b" in capsys.readouterr().err
+        run.main(["--cases=c"], tmp_path)
+    assert "no case is named c" in capsys.readouterr().err
 
 
 PROCESS = """
@@ -232,10 +254,9 @@ def test_figures_are_written_as_they_come(tmp_path, monkeypatch):
 
     monkeypatch.setattr(run, "run_each", rows)
     options = Namespace(quick=True, rounds=1, timeout=7, limit=70, output=output)
-    fake = SimpleNamespace(
-        cuda=SimpleNamespace(get_device_name=lambda: "a fake"), __version__="2.11"
-    )
-    found = run._run_each([{"name": "a"}, {"name": "b"}], tmp_path, "sm_80", options, fake)
+    about = {"device": "a fake", "arch": "sm_80", "torch": "2.11"}
+    facts = [{"name": "a", "kind": "matmul"}, {"name": "b", "kind": "stored"}]
+    found = run._run_each(facts, tmp_path, about, options, torch)
     assert seen == [found[:1], found] and json.loads(output.read_text())["device"] == "a fake"
 
 
@@ -329,7 +350,7 @@ def test_results_that_are_wrong_are_described(desk, capsys):
     assert "a kernel" in told and "code for sm_80: error" in told
     assert "2 of 16 on axis 1, 3 to 4), first [0, 3]" in told
     assert "queries of zeros, so that weights are equal: error " in told
-    with np.load(desk.keep / "attention values of ones.npz") as kept:
+    with np.load(desk.keep / "attention-values-of-ones.npz") as kept:
         assert np.allclose(kept["actual"][..., 3:5], 1.5) and np.allclose(kept["wanted"], 1)
 
 
@@ -388,6 +409,10 @@ def test_a_stored_case_that_is_wrong(desk, tmp_path, capsys):
         inputs=[SimpleNamespace(name="x")],
         run=lambda given: {"y": given["x"].sum() * np.ones((2, 3))},
     )
+    made["sm_80", "a"] = made["sm_90a", "a"]
+    (desk.folder / "code" / "sm_80" / "a").mkdir(parents=True)
     assert check.run_cases([{"name": "a", "kind": "stored", "attrs": attrs}], desk) == 1
-    assert "first [0, 0] 4 instead of 1" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "first [0, 0] 4 instead of 1" in out and "code for sm_80, 0: error 3.0" in out
+    assert (desk.keep / "a-result-0.npz").exists()
     assert rows_of(desk)[1] == {"case": "a", "error": 3.0, "ok": False}
