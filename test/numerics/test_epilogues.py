@@ -105,6 +105,36 @@ def test_known_columns(columns):
         assert_close(function(x), np.matmul(*wide(x, w.T)))
 
 
+def test_kernels_of_several_products():
+    """Products that need other tiles, some with epilogues: each gets a kernel of its own."""
+    ops = {"a": "arith.negf", "b": "math.absf", "c": "math.exp", "d": None}
+    columns = {"a": 48, "b": 48, "c": 48, "d": 80}
+    weights = {name: weight(size) for name, size in columns.items()}
+    arguments, body, results = [], "", []
+    for name, op in ops.items():
+        x, w = f"tensor<?x{INNER}xf32>", f"tensor<{columns[name]}x{INNER}xf32>"
+        y = f"tensor<?x{columns[name]}xf32>"
+        arguments += [f"%x{name}: {x}", f'%{name}: {w} {{rlx.param, rlx.name = "{name}"}}']
+        body += f"""
+            %y{name} = "rlx.matmul"(%x{name}, %{name}) {{transpose_weight = true}}
+              : ({x}, {w}) -> {y}"""
+        if op:
+            body += f"\n            %z{name} = {op} %y{name} : {y}"
+        results.append((f"%{'z' if op else 'y'}{name}", y))
+    values, types = (", ".join(column) for column in zip(*results, strict=True))
+    text = f"""
+      func.func @main({", ".join(arguments)}) -> ({types}) {{{body}
+        return {values} : {types}
+      }}"""
+    assert is_absorbed(text, HERE[0])
+    function = rlx.compile(text, cache=False).bind(weights)
+    inputs = [random((37, INNER), seed=n) / 8 for n in range(4)]
+    products = [np.matmul(*wide(x, w.T)) for x, w in zip(inputs, weights.values(), strict=True)]
+    a, b, c, d = products
+    for found, wanted in zip(function(*inputs), (-a, np.abs(b), np.exp(c), d), strict=True):
+        assert_close(found, wanted)
+
+
 def generic(inputs, outputs, body, element="f32"):
     """An elementwise op; ``inputs`` are (name, map, type)."""
     maps = ", ".join(["#" + m for _, m, _ in inputs] + ["#all"])

@@ -149,7 +149,7 @@ def test_attention(sapphire_rapids):
     lines = [line.strip() for line in assembly.splitlines()]
     assert not on_stack(lines, "tile")
     scores, sums = (
-        assembly.split(f"rlx_attention_amx_{name}_0:")[1].split(".Lfunc_end")[0]
+        assembly.split(f"rlx_attention_amx_{name}.0:")[1].split(".Lfunc_end")[0]
         for name in ("score", "add_values")
     )
     # Four tiles of dims: sixteen products without a loop.
@@ -158,7 +158,7 @@ def test_attention(sapphire_rapids):
     for loop in loops(sums, "tdpbf16ps"):
         assert count(loop, "tdpbf16ps") == count(loop, "tileloadd") >= 4
         assert not count(loop, "tilestored")
-    softmax = assembly.split("rlx_attention_amx_softmax_0:")[1].split(".Lfunc_end")[0]
+    softmax = assembly.split("rlx_attention_amx_softmax.0:")[1].split(".Lfunc_end")[0]
     weigh = max(loops(softmax, "vscalefps"), key=len)
     assert count(weigh, "vcvtneps2bf16") == count(weigh, "vscalefps") >= 2
     # 2^x and a sum.

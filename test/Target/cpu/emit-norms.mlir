@@ -3,9 +3,9 @@
 // Rows are normalised one by one; norms that differ in nothing but their number of rows share a
 // kernel. Groups of elements are normalised on their own, a factor for each element of a group.
 
-// CHECK: func.func private @rlx_layer_norm_0(
-// CHECK: func.func private @rlx_rms_norm_1(
-// CHECK: func.func private @rlx_rms_norm_0(%{{.*}}: index, %[[LOW:[^:]*]]: index, %[[HIGH:[^:]*]]: index, %[[X:.*]]: memref<?x?x?xf32, strided<[?, ?, 1], offset: ?>>, %[[W:.*]]: memref<?xf32, strided<[1], offset: ?>>, %[[Y:.*]]: memref<?x?x?xf32, strided<[?, ?, 1], offset: ?>>)
+// CHECK: func.func private @rlx_layer_norm.0(
+// CHECK: func.func private @rlx_rms_norm.1(
+// CHECK: func.func private @rlx_rms_norm.0(%{{.*}}: index, %[[LOW:[^:]*]]: index, %[[HIGH:[^:]*]]: index, %[[X:.*]]: memref<?x?x?xf32, strided<[?, ?, 1], offset: ?>>, %[[W:.*]]: memref<?xf32, strided<[1], offset: ?>>, %[[Y:.*]]: memref<?x?x?xf32, strided<[?, ?, 1], offset: ?>>)
 // CHECK: scf.for %{{.*}} = %[[LOW]] to %[[HIGH]]
 // CHECK: vector.load %[[X]]
 // CHECK: vector.fma
@@ -16,10 +16,10 @@
 // CHECK: vector.store %{{.*}}, %[[Y]]
 
 // CHECK-LABEL: func.func @main
-//       CHECK: call @rlx_rms_norm_0(
-//       CHECK: call @rlx_rms_norm_0(
-//       CHECK: call @rlx_rms_norm_1(
-//       CHECK: call @rlx_layer_norm_0(
+//       CHECK: call @rlx_rms_norm.0(
+//       CHECK: call @rlx_rms_norm.0(
+//       CHECK: call @rlx_rms_norm.1(
+//       CHECK: call @rlx_layer_norm.0(
 func.func @main(%x: tensor<2x?x64xf32>, %y: tensor<5x64xf32>, %w: tensor<64xf32>, %v: tensor<16xf32>) -> (tensor<2x?x64xf32>, tensor<5x64xf32>, tensor<5x64xf32>, tensor<5x64xf32>) {
   %0 = "rlx.rms_norm"(%x, %w) {epsilon = 1.0e-5 : f64} : (tensor<2x?x64xf32>, tensor<64xf32>) -> tensor<2x?x64xf32>
   %1 = "rlx.rms_norm"(%y, %w) {epsilon = 1.0e-5 : f64} : (tensor<5x64xf32>, tensor<64xf32>) -> tensor<5x64xf32>

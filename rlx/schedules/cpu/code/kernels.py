@@ -35,10 +35,13 @@ class Kernels:
         self._names: dict[Any, str] = {}
 
     def name(self, prefix: str, key: Any) -> str:
-        """A name that is the same for equal keys: for kernels with many parameters."""
+        """A name that is the same for equal keys: for kernels with many parameters.
+
+        The dot tells it from names without a key, which may end in a number of their own.
+        """
         if (prefix, key) not in self._names:
             taken = sum(other == prefix for other, _ in self._names)
-            self._names[prefix, key] = f"{prefix}_{taken}"
+            self._names[prefix, key] = f"{prefix}.{taken}"
         return self._names[prefix, key]
 
     def define(
