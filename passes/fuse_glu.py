@@ -11,18 +11,8 @@ from rlx.diagnostics import remark
 from rlx.dialects.glu import ACTIVATIONS, GluOp, glu
 from rlx.host import ir
 from rlx.passes.base import Pass
-from rlx.passes.match import (
-    CASTS,
-    Node,
-    all_elements,
-    constant,
-    elementwise_roots,
-    enter,
-    factors,
-    is_tensor,
-    operation,
-    tensor_of,
-)
+from rlx.passes.formulas import elementwise_roots, factors, tensor_of
+from rlx.passes.match import CASTS, Node, all_elements, constant, enter, is_tensor, operation
 from rlx.passes.rewrite import erase_dead
 from rlx.passes.views import kind
 

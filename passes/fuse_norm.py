@@ -9,21 +9,8 @@ from rlx.dialects.rms_norm import rms_norm
 from rlx.dialects.types import is_static
 from rlx.host import ir
 from rlx.passes.base import Pass
-from rlx.passes.match import (
-    CASTS,
-    Node,
-    all_elements,
-    constant,
-    elementwise_roots,
-    enter,
-    factors,
-    operation,
-    origins,
-    same,
-    strip,
-    summand,
-    tensor_of,
-)
+from rlx.passes.formulas import elementwise_roots, factors, same, strip, summand, tensor_of
+from rlx.passes.match import CASTS, Node, all_elements, constant, enter, operation, origins
 from rlx.passes.rewrite import erase_dead
 from rlx.passes.views import kind
 

@@ -11,13 +11,13 @@ are enumerated, one *lane* per position in row-major order, so that the columns 
 arrays that a pass compares with the columns it expects.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from rlx.dialects.types import is_float, is_static
+from rlx.dialects.types import is_static
 from rlx.host import ir
 from rlx.passes.views import (
     VIEWS,
@@ -33,25 +33,23 @@ from rlx.passes.views import (
 
 __all__ = [
     "CASTS",
+    "NEGATION",
     "Node",
     "Source",
     "all_elements",
     "as_columns",
     "constant",
     "elements",
-    "elementwise_roots",
     "enter",
     "expand",
-    "factors",
+    "into_body",
     "is_tensor",
     "leaves",
+    "maps_of",
     "operation",
     "origins",
-    "same",
+    "out_of_body",
     "sources",
-    "strip",
-    "summand",
-    "tensor_of",
 ]
 
 CASTS = frozenset({"arith.extf", "arith.truncf"})
@@ -133,6 +131,12 @@ def elements(value: ir.Value, free: Sequence[int]) -> Node | None:
     return Node(value, tuple(index), lanes)
 
 
+def all_elements(value: ir.Value) -> Node:
+    """All elements of a tensor, every axis followed as a whole."""
+    index = tuple(at_free(axis, size, 1) for axis, size in enumerate(value.type.shape))
+    return Node(value, index, np.arange(1))
+
+
 def _at(value: ir.Value, index: Index, lanes: np.ndarray, sign: int) -> Node:
     """A node on a tensor; axes of size 1 get their zeros."""
     shape = value.type.shape
@@ -146,7 +150,7 @@ def _at(value: ir.Value, index: Index, lanes: np.ndarray, sign: int) -> Node:
 # -- bodies of linalg ops --------------------------------------------------------------------------
 
 
-def _maps(op: Any) -> list[list[ir.AffineExpr]] | None:
+def maps_of(op: Any) -> list[list[ir.AffineExpr]] | None:
     """The indexing maps of a linalg op; None stands for identities."""
     if "indexing_maps" not in op.attributes:
         return None
@@ -188,7 +192,7 @@ def _index_at(
     return tuple(index)
 
 
-def _into_body(node: Node) -> Node | None:
+def into_body(node: Node) -> Node | None:
     """From an element of an elementwise linalg op's result to the scalar that is yielded."""
     op = producer(node.value)
     if not kind(op).startswith("linalg.") or len(op.regions) != 1:
@@ -196,7 +200,7 @@ def _into_body(node: Node) -> Node | None:
     if not _is_parallel(op):
         return None
     number = node.value.result_number
-    maps = _maps(op)
+    maps = maps_of(op)
     loops: Index | None = node.index
     if maps is not None:
         loops = _loops_at(maps[len(maps) - len(op.results) + number], node.index)
@@ -206,7 +210,7 @@ def _into_body(node: Node) -> Node | None:
     return Node(body[-1].operands[number], loops, node.lanes, node.sign)
 
 
-def _out_of_body(node: Node) -> Node | None:
+def out_of_body(node: Node) -> Node | None:
     """From an argument of a linalg op's body to the element of the operand it stands for."""
     value = node.value
     if not isinstance(value, ir.BlockArgument) or is_tensor(value):
@@ -214,7 +218,7 @@ def _out_of_body(node: Node) -> Node | None:
     op = value.owner.owner.opview
     if not kind(op).startswith("linalg.") or value.arg_number >= len(op.operands):
         return None
-    operand, maps = op.operands[value.arg_number], _maps(op)
+    operand, maps = op.operands[value.arg_number], maps_of(op)
     index = _index_at(maps and maps[value.arg_number], node.index, node.lanes)
     if index is None or not is_tensor(operand):
         return None
@@ -228,7 +232,7 @@ def enter(node: Node) -> Node:
     a scalar that is computed in a body, or a tensor that some other op makes.
     """
     while True:
-        following = _into_body(node) if is_tensor(node.value) else _out_of_body(node)
+        following = into_body(node) if is_tensor(node.value) else out_of_body(node)
         if following is None:
             return node
         node = following
@@ -244,7 +248,7 @@ def operation(node: Node) -> tuple[Any, list[Node]] | None:
     if op is None or not kind(op).startswith(("arith.", "math.")) or kind(op) == "arith.constant":
         return None
     operands = [replace(node, value=operand, sign=1) for operand in op.operands]
-    return op, [_out_of_body(operand) or operand for operand in operands]
+    return op, [out_of_body(operand) or operand for operand in operands]
 
 
 # -- moving backwards ------------------------------------------------------------------------------
@@ -269,11 +273,11 @@ def expand(node: Node, through: frozenset[str] = frozenset()) -> list[Node] | No
         ]
     if kind(op) in through:
         return [_through(op, node)]
-    inside = _into_body(node)
+    inside = into_body(node)
     while inside is not None and not is_tensor(inside.value):
         op = producer(inside.value)
         if op is None:
-            inside = _out_of_body(inside)
+            inside = out_of_body(inside)
         elif kind(op) == "tensor.extract":
             inside = _gathered(op, inside, node.value)
         else:
@@ -406,7 +410,7 @@ def _columns(node: Node, counted: Sequence[int], shape: Sequence[int]) -> np.nda
     return total
 
 
-# -- constants and equality ------------------------------------------------------------------------
+# -- constants -------------------------------------------------------------------------------------
 
 
 def _literal(attribute: ir.Attribute) -> float | None:
@@ -433,165 +437,3 @@ def constant(node: Node) -> float | None:
         return constant(replace(node, value=op.operands[0]))
     pieces = expand(node) if is_tensor(node.value) else None
     return constant(pieces[0]) if pieces and len(pieces) == 1 else None
-
-
-def strip(node: Node) -> Node:
-    """``node`` before casts, copies and views that all its elements take together."""
-    while True:
-        node = enter(node)
-        op = producer(node.value)
-        if kind(op) in CASTS:
-            node = replace(node, value=op.operands[0])
-            continue
-        pieces = expand(node) if is_tensor(node.value) else None
-        if not pieces or len(pieces) != 1:
-            return node
-        node = pieces[0]
-
-
-def same(a: Node, b: Node, depth: int = 6) -> bool:
-    """Whether two nodes are known to hold the same numbers, casts aside."""
-    a, b = strip(a), strip(b)
-    if a.value == b.value and len(a.index) == len(b.index):
-        return all(map(_equal, a.index, b.index))
-    x, y = operation(a), operation(b)
-    if x is None or y is None:
-        number = constant(a)
-        return number is not None and number == constant(b)
-    (p, ours), (q, theirs) = x, y
-    return (
-        depth > 0
-        and kind(p) == kind(q)
-        and _attributes(p) == _attributes(q)
-        and all(same(m, n, depth - 1) for m, n in zip(ours, theirs, strict=True))
-    )
-
-
-def _equal(a: Axis, b: Axis) -> bool:
-    if isinstance(a, int) or isinstance(b, int):
-        return isinstance(a, int) and isinstance(b, int) and a == b
-    return np.array_equal(a, b)
-
-
-def _attributes(op: Any) -> dict[str, str]:
-    return {name: str(op.attributes[name]) for name in ("predicate",) if name in op.attributes}
-
-
-# -- arithmetic ------------------------------------------------------------------------------------
-
-
-def all_elements(value: ir.Value) -> Node:
-    """All elements of a tensor, every axis followed as a whole."""
-    index = tuple(at_free(axis, size, 1) for axis, size in enumerate(value.type.shape))
-    return Node(value, index, np.arange(1))
-
-
-def tensor_of(node: Node, *types: ir.Type) -> ir.Value | None:
-    """The tensor of one of the element ``types`` that holds exactly these elements, if there is.
-
-    The elements are those of :func:`all_elements`; casts on the way are looked through, and the
-    tensor before most of them is taken.
-    """
-    found: ir.Value | None = None
-    while True:
-        value = node.value
-        if is_tensor(value):
-            whole = all(
-                at == axis or value.type.shape[axis] == 1 if isinstance(at, int) else size == 1
-                for axis, (at, size) in enumerate(zip(node.index, value.type.shape, strict=True))
-            )
-            if whole and value.type.element_type in types:
-                found = value
-        following = _before_cast(node)
-        if following is None:
-            return found
-        node = following
-
-
-def _before_cast(node: Node) -> Node | None:
-    """One step backwards into or out of a body, or through a cast."""
-    op = producer(node.value)
-    if kind(op) in CASTS:
-        return replace(node, value=op.operands[0])
-    return _into_body(node) if is_tensor(node.value) else _out_of_body(node)
-
-
-def factors(node: Node, split: Callable[[Node], bool]) -> tuple[list[Node], list[Node]]:
-    """What is multiplied and what is divided by in a product, casts and views aside.
-
-    Args:
-        node: the product.
-        split: whether to take a factor that is a product itself apart.
-    """
-    computed = operation(strip(node))
-    if computed is None or kind(computed[0]) not in ("arith.mulf", "arith.divf") or not split(node):
-        return [node], []
-    op, (first, second) = computed
-    above, below = factors(first, split)
-    more, less = factors(second, split)
-    if kind(op) == "arith.divf":
-        more, less = less, more
-    return above + more, below + less
-
-
-def summand(node: Node, axis: int) -> Node | None:
-    """What is added up, starting at zero, to make ``node``, over one axis of what it is made of.
-
-    Args:
-        node: an element of a sum.
-        axis: the number that the summed axis gets as a free axis.
-    """
-    op = producer(node.value)
-    if op is None or kind(op) not in ("linalg.generic", "linalg.reduce") or len(op.results) != 1:
-        return None
-    init = op.operands[len(op.operands) - 1]
-    loops = _summing_loops(op, node, axis)
-    if loops is None or constant(all_elements(init)) != 0:
-        return None
-    body = list(op.regions[0].blocks[0].operations)
-    total = op.regions[0].blocks[0].arguments[len(op.operands) - 1]
-    added = producer(body[-1].operands[0])
-    if kind(added) != "arith.addf" or total not in list(added.operands):
-        return None
-    term = next((value for value in added.operands if value != total), None)
-    if term is None:
-        return None
-    inside = Node(term, loops, node.lanes)
-    return _out_of_body(inside) or inside
-
-
-def _summing_loops(op: Any, node: Node, axis: int) -> Index | None:
-    """The iterations of a reduction of one axis that add up ``node``."""
-    if kind(op) == "linalg.reduce":
-        dimensions = list(op.attributes["dimensions"])
-        if len(dimensions) != 1 or len(op.operands) != 2:
-            return None
-        size = op.operands[0].type.shape[dimensions[0]]
-        entry = at_free(axis, size, len(node.lanes))
-        return (*node.index[: dimensions[0]], entry, *node.index[dimensions[0] :])
-    kinds = [str(kind) for kind in op.attributes["iterator_types"]]
-    summed = [position for position, kind in enumerate(kinds) if "reduction" in kind]
-    maps = _maps(op)
-    if len(summed) != 1 or maps is None:
-        return None
-    loops: dict[int, Axis] = {summed[0]: axis}
-    for result, at in zip(maps[-1], node.index, strict=True):
-        if isinstance(result, ir.AffineDimExpr):
-            loops[result.position] = at
-    return tuple(loops[i] for i in range(len(kinds))) if len(loops) == len(kinds) else None
-
-
-def elementwise_roots(op: ir.Operation) -> list[tuple[int, ir.OpView]]:
-    """Arith, math and linalg ops that make one tensor of floats, last first, with their hashes."""
-    found: list[tuple[int, ir.OpView]] = []
-
-    def visit(inner: ir.Operation) -> ir.WalkResult:
-        name = inner.operation.name
-        if name.startswith(("arith.", "linalg.", "math.")) and len(inner.results) == 1:
-            type = inner.results[0].type
-            if isinstance(type, ir.RankedTensorType) and is_float(type.element_type):
-                found.append((hash(inner.operation), inner.operation.opview))
-        return ir.WalkResult.ADVANCE
-
-    op.operation.walk(visit)
-    return found[::-1]
