@@ -5,27 +5,26 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from rlx.runtime.errors import ArgumentError
-from rlx.runtime.overlap import Span, find_overlap
+from rlx.runtime.overlap import Span, find_overlap, find_within
 from rlx.runtime.program import Program
 
 __all__ = ["check_overlap", "match"]
 
 
 def match(
-    program: Program, args: Sequence[Any], kwargs: Mapping[str, Any], bound: Collection[int]
+    program: Program, args: Sequence[Any], kwargs: Mapping[str, Any], free: Sequence[int]
 ) -> dict[int, Any]:
     """What a caller passes, by the numbers of the arguments.
 
     Args:
         program: what is called.
         args, kwargs: the values, by position and by name.
-        bound: numbers of arguments that a call does not take.
+        free: numbers of the arguments that a call takes, in order.
 
     Raises:
         ArgumentError: there are too many or too few, or a name is unknown.
     """
     specs = program.arguments
-    free = [n for n in range(len(specs)) if n not in bound] if bound else range(len(specs))
     if len(args) > len(free):
         raise ArgumentError(
             f"'{program.entry}' expects {len(free)} arguments, but found {len(args)}"
@@ -48,20 +47,28 @@ def match(
 
 
 def check_overlap(
-    program: Program, numbers: Collection[int], spans: Callable[[], list[Span]]
+    program: Program,
+    numbers: Collection[int],
+    spans: Callable[[], list[Span]],
+    bound: Sequence[Span] = (),
 ) -> None:
     """What is updated in place must not be visible through another argument.
 
     Args:
         program: what is called.
         numbers: the arguments of the call.
-        spans: tells where arguments lie in memory; asked when something is updated.
+        spans: tells where they lie in memory; asked when something is updated.
+        bound: where other arguments lie, which are only read; a :func:`rlx.runtime.overlap.union`.
 
     Raises:
         ArgumentError: two arguments share memory, and one of them is updated in place.
     """
     written = program.writable.intersection(numbers)
-    if written and (found := find_overlap(spans(), written)):
+    if not written:
+        return
+    known = spans()
+    found = find_overlap(known, written) or find_within(known, written, bound)
+    if found:
         name, other = (program.arguments[number].name for number in found)
         raise ArgumentError(
             f"argument '{name}' is updated in place, but shares memory with argument '{other}'"

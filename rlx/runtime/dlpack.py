@@ -1,6 +1,7 @@
 """DLPack tensors as NumPy arrays, without a copy.
 
-NumPy's own import lacks bfloat16, hence this one.
+NumPy's own import lacks bfloat16, says less about what is wrong, and in some versions gives nothing
+that can be written to, hence this one.
 """
 
 import math
@@ -34,7 +35,7 @@ def from_dlpack(value: Any) -> np.ndarray:
         name = DEVICES.get(int(device), f"device type {int(device)}")
         raise ArgumentError(f"expected an array in host memory, but found one on {name}:{number}")
     capsule, tensor, read_only = opened(value)
-    shape = tuple(tensor.shape[axis] for axis in range(tensor.ndim))
+    shape = tuple(tensor.shape[: tensor.ndim])
     dtype_name = DTYPES.get((tensor.code, tensor.bits))
     if dtype_name is None or tensor.lanes != 1:
         raise ArgumentError(
@@ -45,7 +46,7 @@ def from_dlpack(value: Any) -> np.ndarray:
         return np.empty(shape, dtype)
     strides = None
     if tensor.strides:
-        strides = tuple(tensor.strides[axis] * dtype.itemsize for axis in range(tensor.ndim))
+        strides = tuple(stride * dtype.itemsize for stride in tensor.strides[: tensor.ndim])
     interface = {
         "version": 3,
         "shape": shape,

@@ -10,7 +10,7 @@ from rlx.runtime.call import check_overlap, match
 from rlx.runtime.errors import ExecutionError
 from rlx.runtime.frame import Frame
 from rlx.runtime.loader import Loaded
-from rlx.runtime.overlap import Span, spans_of
+from rlx.runtime.overlap import Span, spans_of, union
 from rlx.runtime.parameters import gather, laid_out
 from rlx.runtime.program import Program, Spec
 
@@ -37,8 +37,7 @@ class Executable:
         address = self.loaded.address(program.symbol)
         self._function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)
         self._bound: dict[int, np.ndarray] = {}
-        self._spans: list[Span] = []
-        self._frame = Frame(program, self._bound)
+        self._state = self._prepare({})
 
     def __repr__(self) -> str:
         inputs = ", ".join(map(str, self.inputs))
@@ -75,10 +74,14 @@ class Executable:
             ArgumentError: a parameter is missing or has the wrong type.
         """
         bound = {**self._bound, **gather(self.program, parameters, self._bound)}
-        self._frame = Frame(self.program, bound)
+        self._state = self._prepare(bound)
         self._bound = bound
-        self._spans = spans_of(bound)
         return self
+
+    def _prepare(self, bound: dict[int, np.ndarray]) -> tuple[list[int], list[Span], Frame]:
+        """What calls need: which arguments they take, where the others lie, and a frame."""
+        free = [number for number in range(len(self.program.arguments)) if number not in bound]
+        return free, union(spans_of(bound)), Frame(self.program, bound)
 
     def zeros(self, shape: Sequence[int], dtype: Any) -> np.ndarray:
         """An array of zeros where arguments lie, such as a cache that calls update in place."""
@@ -96,9 +99,11 @@ class Executable:
         return {spec.name: value for spec, value in zip(self.outputs, results, strict=True)}
 
     def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
-        frame, bound, spans = self._frame, self._bound, self._spans
-        arrays = self._arrange(args, kwargs, bound)
-        check_overlap(self.program, arrays, lambda: [*spans_of(arrays), *spans])
+        free, bound, frame = self._state
+        values = match(self.program, args, kwargs, free)
+        specs = self.program.arguments
+        arrays = {number: laid_out(specs[number], value) for number, value in values.items()}
+        check_overlap(self.program, arrays, lambda: spans_of(arrays), bound)
         block = frame.fill(arrays)
         self._function(block.address)
         owned, status = frame.finish(block)
@@ -109,11 +114,3 @@ class Executable:
             next(returned) if spec.alias is None else arrays[spec.alias]
             for spec in self.program.results
         ]
-
-    def _arrange(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], bound: dict[int, np.ndarray]
-    ) -> dict[int, np.ndarray]:
-        """The arguments of a call by number, as arrays."""
-        values = match(self.program, args, kwargs, bound)
-        specs = self.program.arguments
-        return {number: laid_out(specs[number], value) for number, value in values.items()}

@@ -17,29 +17,25 @@ from typing import Any
 import numpy as np
 
 from rlx import dtypes
-from rlx.runtime.loader import free
+from rlx.runtime.memory import Allocation, address_of
 from rlx.runtime.program import Program, Spec
 
 __all__ = ["Frame"]
-
-_ADDRESSES = struct.Struct("2q")
 
 
 class Block:
     """The memory of one call.
 
     Attributes:
-        words: what it holds.
-        bytes: the same, for :mod:`struct`.
+        words: what it holds, 64 bits each.
         address: where it lies.
     """
 
-    __slots__ = ("address", "bytes", "words")
+    __slots__ = ("address", "words")
 
     def __init__(self, words: np.ndarray):
-        self.words = words
-        self.bytes: memoryview = words.data
-        self.address: int = words.ctypes.data
+        self.words: memoryview = words.data  # faster than the array, one word at a time
+        self.address = address_of(words)
 
 
 class Frame:
@@ -123,27 +119,29 @@ class Frame:
         self._spare: list[Block] = []
 
     def _put(self, memory: memoryview, number: int, array: np.ndarray) -> None:
-        at = 8 * self._arguments[number]
+        at = self._arguments[number]
         if self._specs[number].scalar:
-            self._packers[number].pack_into(memory, at, array.tobytes())
+            self._packers[number].pack_into(memory, 8 * at, array.tobytes())
             return
-        address = array.__array_interface__["data"][0]
+        address = address_of(array)
         if self._known[number]:
-            _ADDRESSES.pack_into(memory, at, address, address)
+            memory[at] = memory[at + 1] = address
             return
         size = array.itemsize
         strides = [stride // size for stride in array.strides]
-        self._packers[number].pack_into(memory, at, address, address, 0, *array.shape, *strides)
+        words = address, address, 0, *array.shape, *strides
+        self._packers[number].pack_into(memory, 8 * at, *words)
 
     def fill(self, arrays: Mapping[int, np.ndarray]) -> Block:
         """The memory for one call with these arguments by number, added to the bound ones."""
         try:
             block = self._spare.pop()
         except IndexError:
-            block = Block(self._template.copy())
-            block.words[self._pointers] += block.address
+            words = self._template.copy()
+            block = Block(words)
+            words[self._pointers] += block.address
         for number, array in arrays.items():
-            self._put(block.bytes, number, array)
+            self._put(block.words, number, array)
         return block
 
     def finish(self, block: Block) -> tuple[list[Any], int]:
@@ -151,16 +149,16 @@ class Frame:
 
         To be called exactly once after each call; the block is not to be used any more.
         """
-        buffers: dict[int, _Buffer] = {}
+        owners: dict[int, Allocation] = {}
         found = []
         for spec, dtype, offset, reader in self._readers:
             if spec.scalar:
                 value = ctypes.string_at(block.address + offset, dtype.itemsize)
                 found.append(np.frombuffer(value, dtype)[0])
             else:
-                found.append(_array(spec, dtype, reader.unpack_from(block.bytes, offset), buffers))
+                found.append(_array(spec, dtype, reader.unpack_from(block.words, offset), owners))
         status = 0
-        if self._status is not None and (status := int(block.words[self._status])):
+        if self._status is not None and (status := block.words[self._status]):
             block.words[self._status] = 0
         self._spare.append(block)
         return found, status
@@ -184,42 +182,17 @@ def _structure(results: list[Spec]) -> tuple[list[int], int]:
     return offsets, -(-end // 8)
 
 
-class _Buffer:
-    """Memory that compiled code allocated; freed with the last array that looks at it."""
-
-    def __init__(self, address: int):
-        self.address = address
-
-    def __del__(self, free: Any = free) -> None:
-        free(self.address)
-
-
-class _View:
-    """A part of a buffer, in NumPy's terms."""
-
-    def __init__(self, buffer: _Buffer, interface: dict[str, Any]):
-        self.buffer = buffer
-        self.__array_interface__ = interface
-
-
 def _array(
-    spec: Spec, dtype: np.dtype, words: tuple[int, ...], buffers: dict[int, _Buffer]
+    spec: Spec, dtype: np.dtype, words: tuple[int, ...], owners: dict[int, Allocation]
 ) -> np.ndarray:
     rank = len(spec.shape)
     allocated, aligned, offset = words[:3]
     shape, strides = words[3 : 3 + rank], words[3 + rank :]
-    # Two results may be one buffer.
-    if allocated not in buffers:
-        buffers[allocated] = _Buffer(allocated)
+    owner = owners.get(allocated)  # two results may be one buffer
+    if owner is None:
+        owner = owners[allocated] = Allocation.from_address(allocated)
     if 0 in shape:
         return np.empty(shape, dtype)
     size = dtype.itemsize
-    interface = {
-        "version": 3,
-        "shape": shape,
-        "typestr": dtype.str,
-        "data": (aligned + offset * size, False),
-        "strides": tuple([stride * size for stride in strides]),
-    }
-    array = np.asarray(_View(buffers[allocated], interface))
-    return array if array.dtype == dtype else array.view(dtype)
+    start = aligned - allocated + offset * size
+    return np.ndarray(shape, dtype, owner, start, [stride * size for stride in strides])

@@ -1,9 +1,12 @@
 """Whether arguments share memory."""
 
-from collections.abc import Mapping, Set
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-__all__ = ["Span", "find_overlap", "spans_of"]
+from rlx.runtime.memory import address_of
+
+__all__ = ["Span", "find_overlap", "find_within", "spans_of", "union"]
 
 Span = tuple[int, int, int]
 """First byte, end, and number of an argument."""
@@ -14,7 +17,7 @@ def spans_of(arrays: Mapping[int, Any]) -> list[Span]:
     found = []
     for number, array in arrays.items():
         if array.size:
-            start = array.__array_interface__["data"][0]
+            start = address_of(array)
             found.append((start, start + array.nbytes, number))
     return found
 
@@ -31,4 +34,28 @@ def find_overlap(spans: list[Span], written: Set[int]) -> tuple[int, int] | None
         reach = max(reach, (end, number))
         if number in written:
             written_reach = max(written_reach, (end, number))
+    return None
+
+
+def union(spans: Sequence[Span]) -> list[Span]:
+    """The same memory in order and without overlaps; the number is that of one argument there."""
+    found: list[Span] = []
+    for start, end, number in sorted(spans):
+        if found and start < found[-1][1]:
+            first, last, one = found[-1]
+            found[-1] = first, max(last, end), one
+        else:
+            found.append((start, end, number))
+    return found
+
+
+def find_within(
+    spans: Sequence[Span], written: Set[int], others: Sequence[Span]
+) -> tuple[int, int] | None:
+    """One of the ``written`` arguments, and one of a :func:`union` that it shares memory with."""
+    for start, end, number in spans:
+        if number in written:
+            at = bisect_left(others, (end,)) - 1  # the last that begins before the end
+            if at >= 0 and start < others[at][1]:
+                return number, others[at][2]
     return None

@@ -246,7 +246,9 @@ class CudaExecutable:
         self, args: Sequence[Any], kwargs: Mapping[str, Any], handle: int, out: Mapping[str, Any]
     ) -> list[Any]:
         with self._lock:
-            values = match(self.program, args, kwargs, {*self._bound, *self._pending})
+            bound = {*self._bound, *self._pending}
+            free = [n for n in range(len(self.program.arguments)) if n not in bound]
+            values = match(self.program, args, kwargs, free)
             gpu = self.load()
             with gpu.current():
                 # The default stream of before per-thread ones cannot record.
