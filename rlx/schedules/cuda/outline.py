@@ -10,6 +10,7 @@ from rlx.passes.clone import all_ops, clone
 from rlx.passes.functions import functions, is_public
 from rlx.passes.lower_asserts import MESSAGES
 from rlx.schedules.cuda import plain
+from rlx.schedules.cuda.checks import take_checks, tell, tell_once
 from rlx.schedules.cuda.fills import fill_directly, fold_fills, root_of
 from rlx.schedules.cuda.inline import inline_calls
 from rlx.schedules.cuda.kernels import CONTAINER, Kernels
@@ -62,6 +63,7 @@ class _Outliner:
         self.status: ir.Value | None = None
         self.initial: dict[ir.Operation, ir.Attribute] = {}
         self.guards: Guards = {}
+        self.checks: dict[ir.Operation, str] = {}
         self.conditions: list[ir.Value] = []  # what the op that is outlined depends on
 
     def function(self, function: func.FuncOp) -> None:
@@ -70,6 +72,7 @@ class _Outliner:
         self.guards = unroll(function)
         fill_directly(block, self.guards)
         self.initial = fold_fills(block)
+        self.checks = take_checks(block, self.guards)
         for op in [inner.operation for inner in block.operations]:
             self.conditions = [cast.operands[0] for cast in self.guards.get(op, [])]
             with op.location, ir.InsertionPoint(op):
@@ -109,13 +112,18 @@ class _Outliner:
             kind = "reduce_all"
         else:
             kind = "reduce" if loops.reduction else "elementwise"
-        self.kernel(
-            kind,
-            [op],
-            lambda mapping: plain.emit_body(op, loops, mapping, initial),
-            plain.blocks(loops, op.operands),
-            plain.THREADS,
-        )
+        also = []
+        if (text := self.checks.get(op)) is not None:
+            kind, number, status = "check_all", self.number_of(text), self.status_buffer(op)
+            also.append(status)
+
+        def emit(mapping: plain.Mapping) -> None:
+            plain.emit_body(op, loops, mapping, initial)
+            if text is not None:
+                found = op.operands[len(op.operands) - 1]
+                tell_once(mapping[found], mapping[status], number)
+
+        self.kernel(kind, [op], emit, plain.blocks(loops, op.operands), plain.THREADS, also)
         op.erase()
 
     def copy(self, source: ir.Value, target: ir.Value) -> None:
@@ -164,26 +172,20 @@ class _Outliner:
 
     def check(self, op: ir.Operation) -> None:
         """A kernel that writes the number of a check that failed, unless one did before."""
-        text = ir.StringAttr(op.attributes["msg"]).value
-        if text not in self.messages:
-            self.messages.append(text)
-        number = self.messages.index(text) + 1
+        number = self.number_of(ir.StringAttr(op.attributes["msg"]).value)
         condition, status = op.operands[0], self.status_buffer(op)
-        i64 = ir.IntegerType.get_signless(64)
 
         def emit(mapping: plain.Mapping) -> None:
-            zero = plain.index(0)
-            before = memref.load(mapping[status], [zero])
-            fresh = arith.cmpi(arith.CmpIPredicate.eq, before, arith.constant(i64, 0))
-            true = arith.constant(ir.IntegerType.get_signless(1), 1)
-            failed = arith.andi(arith.xori(mapping[condition], true), fresh)
-            branch = scf.IfOp(failed)
-            with ir.InsertionPoint(branch.then_block):
-                memref.store(arith.constant(i64, number), mapping[status], [zero])
-                scf.yield_([])
+            tell(mapping[condition], mapping[status], number)
 
         self.kernel("check", [], emit, plain.index(1), 1, also=[condition, status])
         op.erase()
+
+    def number_of(self, text: str) -> int:
+        """The number of a message, from 1 on."""
+        if text not in self.messages:
+            self.messages.append(text)
+        return self.messages.index(text) + 1
 
     def status_buffer(self, op: ir.Operation) -> ir.Value:
         """Where numbers of checks that failed go to, as a value of the function around ``op``."""

@@ -146,6 +146,79 @@ func.func @checks(%a: memref<?xf32>, %i: memref<index>, %b: memref<f32>) {
 
 // -----
 
+// Where checks alone read what a reduction finds, its kernel makes them, once.
+// CHECK-LABEL: gpu.module @kernels
+// CHECK: gpu.func @check_all_0(%[[A:.*]]: memref<?xi32>, %[[B:.*]]: memref<i1>, %[[S:.*]]: memref<1xi64>)
+// CHECK: gpu.shuffle xor
+// CHECK: %[[T:.*]] = gpu.thread_id x
+// CHECK: %[[FIRST:.*]] = arith.cmpi eq, %[[T]]
+// CHECK-NEXT: scf.if %[[FIRST]]
+// CHECK-NEXT: memref.load %[[B]][]
+// CHECK-NEXT: memref.load %[[S]]
+// CHECK: memref.store %{{.*}}, %[[S]]
+// CHECK-NOT: gpu.func
+// CHECK-LABEL: func.func @in_one
+// CHECK-COUNT-1: gpu.launch_func
+// CHECK-NOT: gpu.launch_func
+func.func @in_one(%a: memref<?xi32>, %b: memref<i1>) {
+  %zero = arith.constant 0 : i32
+  linalg.generic {indexing_maps = [affine_map<(i) -> (i)>, affine_map<(i) -> ()>],
+                  iterator_types = ["reduction"]}
+      ins(%a : memref<?xi32>) outs(%b : memref<i1>) {
+  ^bb0(%x: i32, %y: i1):
+    %0 = arith.cmpi sge, %x, %zero : i32
+    %1 = arith.andi %y, %0 : i1
+    linalg.yield %1 : i1
+  }
+  %found = memref.load %b[] : memref<i1>
+  cf.assert %found, "negative"
+  cf.assert %found, "negative"
+  return
+}
+
+// -----
+
+// Not where something else reads it, where messages differ, or where another kernel comes between.
+// CHECK-LABEL: gpu.module @kernels
+// CHECK-NOT: check_all
+// CHECK-LABEL: func.func @apart
+// CHECK-COUNT-4: gpu.launch_func @kernels::@check_
+func.func @apart(%a: memref<?xi1>, %b: memref<i1>, %c: memref<i1>, %d: memref<i1>, %e: memref<i1>) {
+  linalg.generic {indexing_maps = [affine_map<(i) -> (i)>, affine_map<(i) -> ()>],
+                  iterator_types = ["reduction"]}
+      ins(%a : memref<?xi1>) outs(%b : memref<i1>) {
+  ^bb0(%x: i1, %y: i1):
+    %z = arith.andi %y, %x : i1
+    linalg.yield %z : i1
+  }
+  %0 = memref.load %b[] : memref<i1>
+  cf.assert %0, "read again"
+  memref.store %0, %e[] : memref<i1>
+  linalg.generic {indexing_maps = [affine_map<(i) -> (i)>, affine_map<(i) -> ()>],
+                  iterator_types = ["reduction"]}
+      ins(%a : memref<?xi1>) outs(%c : memref<i1>) {
+  ^bb0(%x: i1, %y: i1):
+    %z = arith.ori %y, %x : i1
+    linalg.yield %z : i1
+  }
+  %1 = memref.load %c[] : memref<i1>
+  cf.assert %1, "one"
+  cf.assert %1, "another"
+  linalg.generic {indexing_maps = [affine_map<(i) -> (i)>, affine_map<(i) -> ()>],
+                  iterator_types = ["reduction"]}
+      ins(%a : memref<?xi1>) outs(%d : memref<i1>) {
+  ^bb0(%x: i1, %y: i1):
+    %z = arith.xori %y, %x : i1
+    linalg.yield %z : i1
+  }
+  memref.copy %c, %d : memref<i1> to memref<i1>
+  %2 = memref.load %d[] : memref<i1>
+  cf.assert %2, "written since"
+  return
+}
+
+// -----
+
 // What comes back to the caller is memory of its own.
 // CHECK-LABEL: func.func @same
 // CHECK: %[[NEW:.*]] = memref.alloc
