@@ -1,4 +1,4 @@
-"""rlx and other tools in turns on the same inputs: ``python -m bench cpu``."""
+"""rlx and other tools in turns on the same inputs."""
 
 import sys
 from collections.abc import Iterable, Sequence

@@ -13,7 +13,14 @@ from rlx.tools.progress import Progress
 if TYPE_CHECKING:
     from rlx.flow import BuiltModel
 
-__all__ = ["UsageError", "add_compilation", "execute", "read_mlir", "read_model"]
+__all__ = [
+    "UsageError",
+    "add_compilation",
+    "add_target",
+    "execute",
+    "read_mlir",
+    "read_model",
+]
 
 
 class UsageError(ValueError):
@@ -69,8 +76,7 @@ def add_compilation(parser: argparse.ArgumentParser, verb: str) -> None:
     add = parser.add_argument
     add("source", metavar="MODEL_DIR|FILE.mlir|-", help=f"what to {verb}; - reads MLIR from stdin")
     add("--version", action="version", version=f"rlx {rlx.__version__}")
-    add("--target", default="cpu", help="what to compile for, as in cpu{opt-level=2}, cuda:sm_90a")
-    add("--threads", type=int, metavar="N", help="how many to use (default: what the target says)")
+    add_target(parser, "cpu{opt-level=2}, cuda:sm_90a")
     add(
         "--entry",
         metavar="NAME",
@@ -79,6 +85,13 @@ def add_compilation(parser: argparse.ArgumentParser, verb: str) -> None:
     add("--dtype", metavar="f32|bf16|f16", help="of a checkpoint: what to compute in")
     add("--quantize", metavar="int8", help="store weights as int8, or int8{group=64}")
     add("--no-cache", action="store_true", help="compile even what was compiled before")
+
+
+def add_target(parser: argparse.ArgumentParser, examples: str) -> None:
+    """Adds the arguments that say what to compile for."""
+    add = parser.add_argument
+    add("--target", default="cpu", help=f"what to compile for, as in {examples} (default: cpu)")
+    add("--threads", type=int, metavar="N", help="how many to use (default: what the target says)")
 
 
 def read_model(args: argparse.Namespace) -> "tuple[BuiltModel, int] | None":

@@ -72,7 +72,7 @@ def _described(name: str, cls: type, width: int) -> Iterable[str]:
 
 
 def _entry(left: str, right: str, width: int) -> list[str]:
-    rows = textwrap.wrap(right, 100 - width) or [""]
+    rows = textwrap.wrap(right, 100 - width, break_on_hyphens=False) or [""]
     head = left.ljust(width) if len(left) < width else left + "\n" + " " * width
     return [head + rows[0], *(" " * width + row for row in rows[1:])]
 

@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_compilation(parser, "compile")
     add = parser.add_argument
-    add("--emit", metavar="ptx|cubin|object", help="what to write (default: ptx, or object)")
+    add("--emit", metavar="ptx|cubin|object", help="what to write (default: ptx for a GPU)")
     add("-o", "--output", metavar="DIR", default=".", help="where to (default: here)")
     return parser
 

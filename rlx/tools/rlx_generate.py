@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import NoReturn
 
-from rlx.tools.command import execute
+from rlx.tools.command import add_target, execute
 from rlx.tools.progress import Progress
 
 __all__ = ["main"]
@@ -46,8 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--quantize", metavar="int8", help="store weights as int8, or int8{group=64}")
     add("--capacity", type=int, metavar="N", help="most tokens of prompt and continuation together")
     add("--tokenizer", metavar="FILE", help="default: tokenizer.json beside the weights")
-    add("--target", default="cpu", help="what to compile for, as in cpu{opt-level=2}")
-    add("--threads", type=int, metavar="N", help="how many to use (default: what the target says)")
+    add_target(parser, "cpu{opt-level=2}")
     return parser
 
 
