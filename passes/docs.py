@@ -49,7 +49,8 @@ def _entry(name: str, cls: type) -> str:
 
 def _prose(docstring: str) -> str:
     """A docstring as Markdown: its indented blocks are code in both."""
-    text = re.sub(r" ?::$", ":", inspect.cleandoc(docstring), flags=re.MULTILINE)
+    text = re.sub(r"^::\n\n", "", inspect.cleandoc(docstring), flags=re.MULTILINE)
+    text = re.sub(r" ?::$", ":", text, flags=re.MULTILINE)
     text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text)
     return text.replace("``", "`")
 
