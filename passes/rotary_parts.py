@@ -213,7 +213,9 @@ def common_inputs(parts: Sequence[Part], rank: int) -> list[ir.Value]:
     for part in parts:
         for candidates in _inputs(part):
             shared = [v for v in (candidates if shared is None else shared) if v in candidates]
-    return sorted(shared or [], key=lambda value: value.type.rank != rank)
+    # What is computed within a body is a number, and nothing that a rope could read.
+    tensors = [value for value in shared or [] if isinstance(value.type, ir.RankedTensorType)]
+    return sorted(tensors, key=lambda value: value.type.rank != rank)
 
 
 def _inputs(part: Part) -> Iterator[list[ir.Value]]:

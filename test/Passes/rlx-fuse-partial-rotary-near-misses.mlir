@@ -390,3 +390,21 @@ func.func @same_column(%x: tensor<6x8xf32>, %cos: tensor<6x8xf32>, %sin: tensor<
   %y = arith.addf %m1, %m2 : tensor<6x8xf32>
   return %y : tensor<6x8xf32>
 }
+
+// -----
+
+// What both products share is computed within a body.
+func.func @twice(%x: tensor<6x8xf32>, %u: tensor<6xf32>, %w: tensor<8xf32>, %e: tensor<6x8xf32>)
+    -> tensor<6x8xf32> {
+  %0 = linalg.generic {indexing_maps = [affine_map<(i, j) -> (i, j)>, affine_map<(i, j) -> (i)>,
+      affine_map<(i, j) -> (j)>, affine_map<(i, j) -> (i, j)>],
+      iterator_types = ["parallel", "parallel"]}
+      ins(%x, %u, %w : tensor<6x8xf32>, tensor<6xf32>, tensor<8xf32>) outs(%e : tensor<6x8xf32>) {
+  ^bb0(%a: f32, %b: f32, %c: f32, %out: f32):
+    %p = arith.mulf %a, %b : f32
+    %q = arith.mulf %p, %c : f32
+    linalg.yield %q : f32
+  } -> tensor<6x8xf32>
+  %y = arith.addf %0, %0 : tensor<6x8xf32>
+  return %y : tensor<6x8xf32>
+}
