@@ -356,6 +356,49 @@ func.func @mirrored(%x: tensor<6x8xf32>, %cos: tensor<6x4xf32>, %sin: tensor<6x4
 
 // -----
 
+// Interleaved pairs, turned and mirrored: the first column of each counts negative.
+func.func @subtracted(%x: tensor<6x8xf32>, %cos: tensor<6x4xf32>, %sin: tensor<6x4xf32>)
+    -> tensor<6x8xf32> {
+  %x3 = tensor.expand_shape %x [[0], [1, 2]] output_shape [6, 4, 2] : tensor<6x8xf32> into tensor<6x4x2xf32>
+  %a = tensor.extract_slice %x3[0, 0, 0] [6, 4, 1] [1, 1, 1] : tensor<6x4x2xf32> to tensor<6x4xf32>
+  %b = tensor.extract_slice %x3[0, 0, 1] [6, 4, 1] [1, 1, 1] : tensor<6x4x2xf32> to tensor<6x4xf32>
+  %na = arith.negf %a : tensor<6x4xf32>
+  %m1 = arith.mulf %na, %cos : tensor<6x4xf32>
+  %m2 = arith.mulf %b, %sin : tensor<6x4xf32>
+  %m3 = arith.mulf %b, %cos : tensor<6x4xf32>
+  %m4 = arith.mulf %a, %sin : tensor<6x4xf32>
+  %u = arith.subf %m1, %m2 : tensor<6x4xf32>
+  %v = arith.addf %m3, %m4 : tensor<6x4xf32>
+  %u3 = tensor.expand_shape %u [[0], [1, 2]] output_shape [6, 4, 1] : tensor<6x4xf32> into tensor<6x4x1xf32>
+  %v3 = tensor.expand_shape %v [[0], [1, 2]] output_shape [6, 4, 1] : tensor<6x4xf32> into tensor<6x4x1xf32>
+  // expected-remark @+1 {{rotation stays in parts: a column is subtracted from the other one of its pair}}
+  %y3 = tensor.concat dim(2) %u3, %v3 : (tensor<6x4x1xf32>, tensor<6x4x1xf32>) -> tensor<6x4x2xf32>
+  %y = tensor.collapse_shape %y3 [[0], [1, 2]] : tensor<6x4x2xf32> into tensor<6x8xf32>
+  return %y : tensor<6x8xf32>
+}
+
+// -----
+
+// The input has no batch, the tables have: no remark.
+func.func @no_batch(%x: tensor<6x8xf32>, %cos: tensor<2x6x4xf32>, %sin: tensor<2x6x4xf32>)
+    -> tensor<2x6x8xf32> {
+  %e = tensor.empty() : tensor<2x6x4xf32>
+  %xa = tensor.extract_slice %x[0, 0] [6, 4] [1, 1] : tensor<6x8xf32> to tensor<6x4xf32>
+  %xb = tensor.extract_slice %x[0, 4] [6, 4] [1, 1] : tensor<6x8xf32> to tensor<6x4xf32>
+  %a = linalg.broadcast ins(%xa : tensor<6x4xf32>) outs(%e : tensor<2x6x4xf32>) dimensions = [0]
+  %b = linalg.broadcast ins(%xb : tensor<6x4xf32>) outs(%e : tensor<2x6x4xf32>) dimensions = [0]
+  %m1 = arith.mulf %a, %cos : tensor<2x6x4xf32>
+  %m2 = arith.mulf %b, %sin : tensor<2x6x4xf32>
+  %m3 = arith.mulf %b, %cos : tensor<2x6x4xf32>
+  %m4 = arith.mulf %a, %sin : tensor<2x6x4xf32>
+  %u = arith.subf %m1, %m2 : tensor<2x6x4xf32>
+  %v = arith.addf %m3, %m4 : tensor<2x6x4xf32>
+  %y = tensor.concat dim(2) %u, %v : (tensor<2x6x4xf32>, tensor<2x6x4xf32>) -> tensor<2x6x8xf32>
+  return %y : tensor<2x6x8xf32>
+}
+
+// -----
+
 // Three dims: the halves are not alike.
 func.func @odd(%x: tensor<6x3xf32>, %cos: tensor<6x3xf32>, %sin: tensor<6x3xf32>)
     -> tensor<6x3xf32> {
