@@ -66,10 +66,52 @@ def part(buffer: ir.Value, start: Sequence[Index], shape: Sequence[Index]) -> ir
 
 
 def to_buffer(value: ir.Value) -> ir.Value:
-    """A tensor as a buffer that is only read."""
-    type_ = matrix(value.type.element_type, value.type.rank)
-    shaped = ir.MemRefType.get(value.type.shape, type_.element_type, type_.layout)
-    return bufferization.ToBufferOp(shaped, value, read_only=True).result
+    """A tensor as a buffer that is only read; a copy where its last axis is not contiguous."""
+    shape, element = value.type.shape, value.type.element_type
+    layout = matrix(element, len(shape)).layout if _has_dense_rows(value) else None
+    return bufferization.ToBufferOp(
+        ir.MemRefType.get(shape, element, layout), value, read_only=True
+    ).result
+
+
+def _has_dense_rows(value: ir.Value) -> bool:
+    """Whether the last axis will be contiguous where ``value`` becomes a view of what it is from.
+
+    Bufferization cannot copy into a layout with unknown strides.
+    """
+    while isinstance(value.owner, ir.OpView | ir.Operation):
+        op = value.owner.operation
+        if op.name == "tensor.extract_slice":
+            strides = list(ir.DenseI64ArrayAttr(op.attributes["static_strides"]))
+            sizes = list(ir.DenseI64ArrayAttr(op.attributes["static_sizes"]))
+            # A last axis of size 1 may be the one that is left out.
+            if strides[-1] != 1 or (len(sizes) > value.type.rank and sizes[-1] == 1):
+                return False
+            value = op.operands[0]
+        elif op.name in ("tensor.cast", "tensor.expand_shape"):
+            value = op.operands[0]
+        elif op.name == "tensor.collapse_shape":
+            value = op.operands[0]
+            # Without an axis of size 1, the last one has the stride of its neighbour.
+            if value.type.shape[-1] == 1:
+                return False
+        elif op.name.startswith("scf."):
+            return False
+        elif (written := _written(op, value)) is not None:
+            value = written
+        else:
+            return True
+    return True
+
+
+def _written(op: ir.Operation, value: ir.Value) -> ir.Value | None:
+    """The operand that ``op`` may write ``value`` to."""
+    if op.name == "tensor.insert_slice":
+        return op.operands[1]
+    if op.name.startswith("linalg.") and "operandSegmentSizes" in op.attributes:
+        inputs = ir.DenseI32ArrayAttr(op.attributes["operandSegmentSizes"])[0]
+        return op.operands[inputs + list(op.results).index(value)]
+    return None
 
 
 def to_tensor(buffer: ir.Value) -> ir.Value:
