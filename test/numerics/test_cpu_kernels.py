@@ -390,45 +390,45 @@ def test_plain_path_can_be_forced(dtype):
 
 VIEWS = {
     "every-other": (
-        "%v = tensor.extract_slice %x[0, 0] [20, 16] [1, 2] : tensor<20x48xf32> to {V}",
-        lambda x: x[:, :32:2],
+        "%v = tensor.extract_slice %x[0, 0] [20, 32] [1, 2] : tensor<20x96xf32> to {V}",
+        lambda x: x[:, :64:2],
     ),
     "one-of-three": (
-        """%g = tensor.expand_shape %x [[0], [1, 2]] output_shape [20, 16, 3]
-          : tensor<20x48xf32> into tensor<20x16x3xf32>
-        %v = tensor.extract_slice %g[0, 0, 1] [20, 16, 1] [1, 1, 1]
-          : tensor<20x16x3xf32> to {V}""",
+        """%g = tensor.expand_shape %x [[0], [1, 2]] output_shape [20, 32, 3]
+          : tensor<20x96xf32> into tensor<20x32x3xf32>
+        %v = tensor.extract_slice %g[0, 0, 1] [20, 32, 1] [1, 1, 1]
+          : tensor<20x32x3xf32> to {V}""",
         lambda x: x[:, 1::3],
     ),
     "one-of-three-collapsed": (
-        """%g = tensor.expand_shape %x [[0], [1, 2]] output_shape [20, 16, 3]
-          : tensor<20x48xf32> into tensor<20x16x3xf32>
-        %s = tensor.extract_slice %g[0, 0, 1] [20, 16, 1] [1, 1, 1]
-          : tensor<20x16x3xf32> to tensor<20x16x1xf32>
-        %v = tensor.collapse_shape %s [[0], [1, 2]] : tensor<20x16x1xf32> into {V}""",
+        """%g = tensor.expand_shape %x [[0], [1, 2]] output_shape [20, 32, 3]
+          : tensor<20x96xf32> into tensor<20x32x3xf32>
+        %s = tensor.extract_slice %g[0, 0, 1] [20, 32, 1] [1, 1, 1]
+          : tensor<20x32x3xf32> to tensor<20x32x1xf32>
+        %v = tensor.collapse_shape %s [[0], [1, 2]] : tensor<20x32x1xf32> into {V}""",
         lambda x: x[:, 1::3],
     ),
     "one-of-two": (
         """%n = arith.constant 0 : index
-        %e = tensor.extract %x[%n, %n] : tensor<20x48xf32>
+        %e = tensor.extract %x[%n, %n] : tensor<20x96xf32>
         %c = arith.cmpf oeq, %e, %e : f32
         %v = scf.if %c -> {V} {{
-          %a = tensor.extract_slice %x[0, 0] [20, 16] [1, 3] : tensor<20x48xf32> to {V}
+          %a = tensor.extract_slice %x[0, 0] [20, 32] [1, 3] : tensor<20x96xf32> to {V}
           scf.yield %a : {V}
         }} else {{
-          %b = tensor.extract_slice %x[0, 0] [20, 16] [1, 1] : tensor<20x48xf32> to {V}
+          %b = tensor.extract_slice %x[0, 0] [20, 32] [1, 1] : tensor<20x96xf32> to {V}
           scf.yield %b : {V}
         }}""",
         lambda x: x[:, ::3],
     ),
     "written-into": (
         """%o = arith.constant 0.0 : f32
-        %e = tensor.empty() : tensor<20x48xf32>
-        %f = linalg.fill ins(%o : f32) outs(%e : tensor<20x48xf32>) -> tensor<20x48xf32>
-        %s = tensor.extract_slice %f[0, 1] [20, 16] [1, 2] : tensor<20x48xf32> to {V}
-        %a = tensor.extract_slice %x[0, 8] [20, 16] [1, 1] : tensor<20x48xf32> to {V}
+        %e = tensor.empty() : tensor<20x96xf32>
+        %f = linalg.fill ins(%o : f32) outs(%e : tensor<20x96xf32>) -> tensor<20x96xf32>
+        %s = tensor.extract_slice %f[0, 1] [20, 32] [1, 2] : tensor<20x96xf32> to {V}
+        %a = tensor.extract_slice %x[0, 8] [20, 32] [1, 1] : tensor<20x96xf32> to {V}
         %v = linalg.exp ins(%a : {V}) outs(%s : {V}) -> {V}""",
-        lambda x: np.exp(x[:, 8:24]),
+        lambda x: np.exp(x[:, 8:40]),
     ),
 }
 
@@ -438,21 +438,21 @@ def test_rows_that_are_not_contiguous(name):
     """Kernels read rows without gaps: others are copied."""
     body, view = VIEWS[name]
     text = f"""
-      func.func @main(%x: tensor<20x48xf32>, %w: tensor<16x9xf32>) -> tensor<20x9xf32> {{
-        {body.format(V="tensor<20x16xf32>")}
-        %y = "rlx.matmul"(%v, %w) : (tensor<20x16xf32>, tensor<16x9xf32>) -> tensor<20x9xf32>
-        return %y : tensor<20x9xf32>
+      func.func @main(%x: tensor<20x96xf32>, %w: tensor<32x33xf32>) -> tensor<20x33xf32> {{
+        {body.format(V="tensor<20x32xf32>")}
+        %y = "rlx.matmul"(%v, %w) : (tensor<20x32xf32>, tensor<32x33xf32>) -> tensor<20x33xf32>
+        return %y : tensor<20x33xf32>
       }}"""
-    x, w = random((20, 48)), random((16, 9), seed=1)
+    x, w = random((20, 96)), random((32, 33), seed=1)
     expected = view(x.astype(np.float64)) @ w.astype(np.float64)
     assert_close(rlx.compile(text, "cpu{opt-level=1 threads=1}", cache=False)(x, w), expected)
 
 
 def test_rows_of_larger_matrices_are_read_in_place():
     text = """
-      func.func @main(%x: tensor<20x48xf32>, %w: tensor<16x9xf32>) -> tensor<20x9xf32> {
-        %v = tensor.extract_slice %x[0, 8] [20, 16] [1, 1] : tensor<20x48xf32> to tensor<20x16xf32>
-        %y = "rlx.matmul"(%v, %w) : (tensor<20x16xf32>, tensor<16x9xf32>) -> tensor<20x9xf32>
-        return %y : tensor<20x9xf32>
+      func.func @main(%x: tensor<20x96xf32>, %w: tensor<32x33xf32>) -> tensor<20x33xf32> {
+        %v = tensor.extract_slice %x[0, 8] [20, 32] [1, 1] : tensor<20x96xf32> to tensor<20x32xf32>
+        %y = "rlx.matmul"(%v, %w) : (tensor<20x32xf32>, tensor<32x33xf32>) -> tensor<20x33xf32>
+        return %y : tensor<20x33xf32>
       }"""
     assert "memref.copy" not in str(lower(text, "bufferized"))
