@@ -43,9 +43,7 @@ _FEW = Parameters(16, 32, 256, 16, 16, stages=4)
 
 def parameters(rows: int | None) -> Parameters:
     """For a number of rows; None: not known."""
-    if rows is None or rows > 256:
-        return _MANY
-    return _SOME if rows > 16 else _FEW
+    return matmul.by_rows(rows, _FEW, _SOME, _MANY)
 
 
 def refusal(op: DequantMatmulOp, arch: Arch) -> str | None:
@@ -97,13 +95,7 @@ def emit_kernel(
         block=[p.threads],
     )
 
-    def emit_launch(*buffers: ir.Value) -> None:
-        rows, columns = (code.dim(buffers[-1], axis) for axis in (0, 1))
-        across = code.ceil_div(columns, output.width(p.columns))
-        grid = code.multiply(code.ceil_div(rows, p.rows), across)
-        launch(*buffers, grid=[grid], shared=p.shared(transposed))
-
-    return emit_launch
+    return matmul.by_tiles(launch, output, p, transposed)
 
 
 class _Dequant(matmul.Product):

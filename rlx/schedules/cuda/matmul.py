@@ -11,6 +11,7 @@ element: right, but slow.
 
 import functools
 from dataclasses import dataclass
+from typing import TypeVar
 
 from rlx.dialects import emit
 from rlx.dialects.base import RlxOp
@@ -26,7 +27,21 @@ from rlx.schedules.cuda.output import Found, Launch, Output
 from rlx.schedules.cuda.output import build as output_of
 from rlx.schedules.cuda.tiles import Lane, Memory, Tile
 
-__all__ = ["Parameters", "build", "emit_kernel", "parameters", "place", "prepare", "refusal"]
+__all__ = [
+    "Parameters",
+    "Product",
+    "as_matrix",
+    "build",
+    "by_rows",
+    "by_tiles",
+    "emit_kernel",
+    "fits",
+    "parameters",
+    "place",
+    "prepare",
+    "refusal",
+    "with_rows_of",
+]
 
 
 @dataclass(frozen=True)
@@ -66,6 +81,8 @@ class Parameters:
         )
 
 
+P = TypeVar("P", bound=Parameters)
+
 _MANY = Parameters(128, 128, 32, 64, 64, stages=4)
 _SOME = Parameters(64, 64, 64, 32, 32, stages=4)
 _FEW = Parameters(16, 32, 128, 16, 16, stages=5)
@@ -73,9 +90,14 @@ _FEW = Parameters(16, 32, 128, 16, 16, stages=5)
 
 def parameters(rows: int | None) -> Parameters:
     """For a number of rows; None: not known."""
+    return by_rows(rows, _FEW, _SOME, _MANY)
+
+
+def by_rows(rows: int | None, few: P, some: P, many: P) -> P:
+    """One of three, for a number of rows; None: not known."""
     if rows is None or rows > 256:
-        return _MANY
-    return _SOME if rows > 16 else _FEW
+        return many
+    return some if rows > 16 else few
 
 
 def refusal(op: MatmulOp, arch: Arch) -> str | None:
@@ -153,6 +175,12 @@ def emit_kernel(kernels: Kernels, output: Output, transposed: bool, p: Parameter
         Product(output, transposed, p).body,
         block=[p.threads],
     )
+
+    return by_tiles(launch, output, p, transposed)
+
+
+def by_tiles(launch: Launch, output: Output, p: Parameters, transposed: bool) -> Launch:
+    """A function that emits the launch: a block for each tile of the result, the last buffer."""
 
     def emit_launch(*buffers: ir.Value) -> None:
         rows, columns = (code.dim(buffers[-1], axis) for axis in (0, 1))

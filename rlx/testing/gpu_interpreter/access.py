@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -126,6 +127,22 @@ def _uniform(threads: Threads, slots: list[int], static: list[int], what: str) -
     return [n if isinstance(n, int) else int(threads.uniform(n, what)) for n in numbers]
 
 
+def _mixed(op: Any, dynamic: list[int]) -> tuple[list[list[int]], Callable[[Threads], Any]]:
+    """Static offsets, sizes and strides of an op, and what reads all of them."""
+    _, n_offsets, n_sizes, _ = attribute(op, "operandSegmentSizes")
+    static = [list(attribute(op, f"static_{what}")) for what in ("offsets", "sizes", "strides")]
+    offsets, rest = dynamic[:n_offsets], dynamic[n_offsets:]
+
+    def read(threads: Threads) -> tuple[list[Any], list[int], list[int]]:
+        return (
+            _integers(threads, offsets, static[0]),
+            _uniform(threads, rest[:n_sizes], static[1], "a size"),
+            _uniform(threads, rest[n_sizes:], static[2], "a stride"),
+        )
+
+    return static, read
+
+
 @handles("memref.view")
 def _view(c: Compiler, op: Any) -> Step:
     source, shift, *sizes = c.inputs(op)
@@ -156,19 +173,12 @@ def _view(c: Compiler, op: Any) -> Step:
 @handles("memref.subview")
 def _subview(c: Compiler, op: Any) -> Step:
     source, *dynamic = c.inputs(op)
-    _, n_offsets, n_sizes, _ = attribute(op, "operandSegmentSizes")
-    offsets, sizes, strides = (
-        list(attribute(op, f"static_{what}")) for what in ("offsets", "sizes", "strides")
-    )
+    (_, sizes, _), read = _mixed(op, dynamic)
     type_, output = op.results[0].type, c.slot(op.results[0])
-    d_offsets, rest = dynamic[:n_offsets], dynamic[n_offsets:]
-    d_sizes, d_strides = rest[:n_sizes], rest[n_sizes:]
 
     def run(threads: Threads) -> None:
         base = threads.env[source]
-        at = _integers(threads, d_offsets, offsets)
-        shape = _uniform(threads, d_sizes, sizes, "a size")
-        steps = _uniform(threads, d_strides, strides, "a stride")
+        at, shape, steps = read(threads)
         offset = base.offset
         for axis, (start, count, step) in enumerate(zip(at, shape, steps, strict=True)):
             last = start + (count - 1) * step
@@ -184,14 +194,11 @@ def _subview(c: Compiler, op: Any) -> Step:
                 want.pop(0)
             elif shape[axis] != 1:
                 raise NotImplementedError(f"subview to {type_}")
-        threads.env[output] = View(
-            base.buffer,
-            np.atleast_1d(offset),
-            tuple(shape[i] for i in kept),
-            tuple(new[i] for i in kept),
-            base.dtype,
-            base.shared,
-            base.origin,
+        threads.env[output] = replace(
+            base,
+            offset=np.atleast_1d(offset),
+            shape=tuple(shape[i] for i in kept),
+            strides=tuple(new[i] for i in kept),
         )
 
     return run
@@ -200,28 +207,14 @@ def _subview(c: Compiler, op: Any) -> Step:
 @handles("memref.reinterpret_cast")
 def _reinterpret(c: Compiler, op: Any) -> Step:
     source, *dynamic = c.inputs(op)
-    _, n_offsets, n_sizes, _ = attribute(op, "operandSegmentSizes")
-    offsets, sizes, strides = (
-        list(attribute(op, f"static_{what}")) for what in ("offsets", "sizes", "strides")
-    )
+    _, read = _mixed(op, dynamic)
     output = c.slot(op.results[0])
 
     def run(threads: Threads) -> None:
         base = threads.env[source]
-        (at,) = _integers(threads, dynamic[:n_offsets], offsets)
-        rest = dynamic[n_offsets:]
-        shape = _uniform(threads, rest[:n_sizes], sizes, "a size")
-        steps = _uniform(threads, rest[n_sizes:], strides, "a stride")
-        start = base.origin
-        threads.env[output] = View(
-            base.buffer,
-            np.atleast_1d(start + np.asarray(at) * base.itemsize),
-            tuple(shape),
-            tuple(steps),
-            base.dtype,
-            base.shared,
-            start,
-        )
+        (at,), shape, steps = read(threads)
+        offset = np.atleast_1d(base.origin + np.asarray(at) * base.itemsize)
+        threads.env[output] = replace(base, offset=offset, shape=tuple(shape), strides=tuple(steps))
 
     return run
 
@@ -285,15 +278,7 @@ def _reshape(c: Compiler, op: Any) -> Step:
                     step *= sizes[i]
                 shape += [sizes[i] for i in group]
                 strides += inner[::-1]
-        threads.env[output] = View(
-            view.buffer,
-            view.offset,
-            tuple(shape),
-            tuple(strides),
-            view.dtype,
-            view.shared,
-            view.origin,
-        )
+        threads.env[output] = replace(view, shape=tuple(shape), strides=tuple(strides))
 
     return run
 
