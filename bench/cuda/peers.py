@@ -67,12 +67,13 @@ def _attention(attrs: dict[str, Any], arrays: list[Any], torch: Any) -> dict[str
     found: dict[str, Callable[..., Any]] = {}
     for name in ("flash", "cudnn", "efficient"):
         found[name] = _back_end(name, dims, heads // groups, torch)
-    try:
-        from bench.cuda.triton_attention import attention
+    if arrays[0].shape[1] > 1:  # its blocks are of many queries
+        try:
+            from bench.cuda.triton_attention import attention
 
-        found["triton"] = lambda q, k, v: attention(q, k, v, heads, groups)
-    except ImportError as error:
-        print(f"    triton: {error}")
+            found["triton"] = lambda q, k, v: attention(q, k, v, heads, groups)
+        except ImportError as error:
+            print(f"    triton: {error}")
     calls: dict[str, Call] = {
         name: lambda call=call: call(*arrays[:3])  # type: ignore[misc]
         for name, call in found.items()
