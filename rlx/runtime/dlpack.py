@@ -30,7 +30,10 @@ def from_dlpack(value: Any) -> np.ndarray:
     Raises:
         ArgumentError: it lives on another device, or its element type is not supported.
     """
-    device, number = value.__dlpack_device__()
+    try:
+        device, number = value.__dlpack_device__()
+    except (BufferError, RuntimeError, ValueError) as error:
+        raise ArgumentError(f"cannot be read: {error}") from None
     if int(device) not in HOST_DEVICES:
         name = DEVICES.get(int(device), f"device type {int(device)}")
         raise ArgumentError(f"expected an array in host memory, but found one on {name}:{number}")

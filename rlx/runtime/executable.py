@@ -44,6 +44,9 @@ class Executable:
         outputs = ", ".join(map(str, self.outputs))
         return f"<rlx executable '{self.program.entry}': ({inputs}) -> ({outputs})>"
 
+    def __reduce__(self) -> Any:
+        raise TypeError("compiled code lives in this process; compile again where it is needed")
+
     @property
     def inputs(self) -> tuple[Spec, ...]:
         """What a call takes: the arguments that are not bound."""

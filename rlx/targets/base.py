@@ -88,6 +88,8 @@ def get(target: str | Target) -> Target:
     """
     if isinstance(target, Target):
         return target
+    if not isinstance(target, str):
+        raise TargetError(f"expected the name of a target, or a target, got {target!r}")
     head, brace, text = target.partition("{")
     name, colon, main = head.partition(":")
     if name not in _TARGETS:

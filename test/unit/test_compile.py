@@ -367,6 +367,7 @@ def test_unregistered_ops():
         ("cpu{opt-level=9}", "opt-level"),
         ("cpu{optlevel=1}", "did you mean 'opt-level'"),
         ("cpu{opt-level=1", "never closed"),
+        (None, "expected the name of a target, or a target, got None"),
     ],
 )
 def test_bad_target(target, message):

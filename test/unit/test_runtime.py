@@ -1,6 +1,8 @@
 """Calling compiled code: what goes in, what comes out, who owns it, what goes wrong."""
 
+import copy
 import gc
+import pickle
 import subprocess
 import sys
 import threading
@@ -180,6 +182,7 @@ class _OnGpu:
         (torch.zeros(2, 3).double(), r"'x': expected .*, but found tensor<2x3xf64>"),
         (torch.zeros(2, 3, requires_grad=True), r"'x': .*detach"),
         (torch.zeros(2, 3, dtype=torch.complex64), r"'x': unsupported element type"),
+        (torch.zeros(2, 3, device="meta"), r"'x': cannot be read: .* meta"),
         (_OnGpu(), r"'x': expected an array in host memory, but found one on cuda:1"),
         (1.0, r"'x': expected tensor<\?x3xf32>, but found a number"),
         ([[1.0], [2.0, 3.0]], r"'x': expected tensor<\?x3xf32>, but found list"),
@@ -326,6 +329,12 @@ def test_results_outlive_everything():
     for i, part in enumerate(parts):
         np.testing.assert_array_equal(part, (X + i)[1:, ::2])
         part[:] = 0
+
+
+@pytest.mark.parametrize("copied", [pickle.dumps, copy.deepcopy])
+def test_compiled_code_stays_in_its_process(copied):
+    with pytest.raises(TypeError, match="lives in this process; compile again"):
+        copied(identity("f32"))
 
 
 def _resident():
