@@ -235,3 +235,48 @@ func.func @rows_and_columns_mixed(%q: tensor<1x6x16xf32>, %k: tensor<1x6x8xf32>,
   %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
   return %o : tensor<1x6x16xf32>
 }
+
+// -----
+
+// The last head is that of another tensor, which the others are inserted into.
+func.func @not_all_inserted(%q: tensor<1x6x16xf32>, %k: tensor<1x6x8xf32>, %v: tensor<1x6x8xf32>, %base: tensor<1x6x16xf32>)
+    -> tensor<1x6x16xf32> {
+  %k0 = tensor.extract_slice %k[0, 0, 0] [1, 6, 4] [1, 1, 1] : tensor<1x6x8xf32> to tensor<1x6x4xf32>
+  %k1 = tensor.extract_slice %k[0, 0, 4] [1, 6, 4] [1, 1, 1] : tensor<1x6x8xf32> to tensor<1x6x4xf32>
+  %v0 = tensor.extract_slice %v[0, 0, 0] [1, 6, 4] [1, 1, 1] : tensor<1x6x8xf32> to tensor<1x6x4xf32>
+  %v1 = tensor.extract_slice %v[0, 0, 4] [1, 6, 4] [1, 1, 1] : tensor<1x6x8xf32> to tensor<1x6x4xf32>
+  %ki0 = tensor.insert_slice %k0 into %base[0, 0, 0] [1, 6, 4] [1, 1, 1] : tensor<1x6x4xf32> into tensor<1x6x16xf32>
+  %ki1 = tensor.insert_slice %k0 into %ki0[0, 0, 4] [1, 6, 4] [1, 1, 1] : tensor<1x6x4xf32> into tensor<1x6x16xf32>
+  %ki2 = tensor.insert_slice %k1 into %ki1[0, 0, 8] [1, 6, 4] [1, 1, 1] : tensor<1x6x4xf32> into tensor<1x6x16xf32>
+  %vi0 = tensor.insert_slice %v0 into %base[0, 0, 0] [1, 6, 4] [1, 1, 1] : tensor<1x6x4xf32> into tensor<1x6x16xf32>
+  %vi1 = tensor.insert_slice %v0 into %vi0[0, 0, 4] [1, 6, 4] [1, 1, 1] : tensor<1x6x4xf32> into tensor<1x6x16xf32>
+  %vi2 = tensor.insert_slice %v1 into %vi1[0, 0, 8] [1, 6, 4] [1, 1, 1] : tensor<1x6x4xf32> into tensor<1x6x16xf32>
+  // expected-remark @+1 {{key and value heads stay repeated: key heads come from different tensors}}
+  %o = "rlx.attention"(%q, %ki2, %vi2) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
+  return %o : tensor<1x6x16xf32>
+}
+
+// -----
+
+// The last insertion wins.
+func.func @inserted_twice(%q: tensor<1x6x16xf32>, %k: tensor<1x6x8xf32>, %v: tensor<1x6x8xf32>)
+    -> tensor<1x6x16xf32> {
+  %e = tensor.empty() : tensor<1x6x16xf32>
+  %k0 = tensor.extract_slice %k[0, 0, 0] [1, 6, 4] [1, 1, 1] : tensor<1x6x8xf32> to tensor<1x6x4xf32>
+  %k1 = tensor.extract_slice %k[0, 0, 4] [1, 6, 4] [1, 1, 1] : tensor<1x6x8xf32> to tensor<1x6x4xf32>
+  %v0 = tensor.extract_slice %v[0, 0, 0] [1, 6, 4] [1, 1, 1] : tensor<1x6x8xf32> to tensor<1x6x4xf32>
+  %v1 = tensor.extract_slice %v[0, 0, 4] [1, 6, 4] [1, 1, 1] : tensor<1x6x8xf32> to tensor<1x6x4xf32>
+  %ki0 = tensor.insert_slice %k0 into %e[0, 0, 0] [1, 6, 4] [1, 1, 1] : tensor<1x6x4xf32> into tensor<1x6x16xf32>
+  %ki1 = tensor.insert_slice %k0 into %ki0[0, 0, 4] [1, 6, 4] [1, 1, 1] : tensor<1x6x4xf32> into tensor<1x6x16xf32>
+  %ki2 = tensor.insert_slice %k1 into %ki1[0, 0, 8] [1, 6, 4] [1, 1, 1] : tensor<1x6x4xf32> into tensor<1x6x16xf32>
+  %ki3 = tensor.insert_slice %k1 into %ki2[0, 0, 12] [1, 6, 4] [1, 1, 1] : tensor<1x6x4xf32> into tensor<1x6x16xf32>
+  %ki4 = tensor.insert_slice %k1 into %ki3[0, 0, 4] [1, 6, 4] [1, 1, 1] : tensor<1x6x4xf32> into tensor<1x6x16xf32>
+  %vi0 = tensor.insert_slice %v0 into %e[0, 0, 0] [1, 6, 4] [1, 1, 1] : tensor<1x6x4xf32> into tensor<1x6x16xf32>
+  %vi1 = tensor.insert_slice %v0 into %vi0[0, 0, 4] [1, 6, 4] [1, 1, 1] : tensor<1x6x4xf32> into tensor<1x6x16xf32>
+  %vi2 = tensor.insert_slice %v1 into %vi1[0, 0, 8] [1, 6, 4] [1, 1, 1] : tensor<1x6x4xf32> into tensor<1x6x16xf32>
+  %vi3 = tensor.insert_slice %v1 into %vi2[0, 0, 12] [1, 6, 4] [1, 1, 1] : tensor<1x6x4xf32> into tensor<1x6x16xf32>
+  %vi4 = tensor.insert_slice %v1 into %vi3[0, 0, 4] [1, 6, 4] [1, 1, 1] : tensor<1x6x4xf32> into tensor<1x6x16xf32>
+  // expected-remark @+1 {{key and value heads stay repeated: key heads come in the order 0, 1, 1, 1}}
+  %o = "rlx.attention"(%q, %ki4, %vi4) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
+  return %o : tensor<1x6x16xf32>
+}

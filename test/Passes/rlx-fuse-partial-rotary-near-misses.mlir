@@ -426,6 +426,22 @@ func.func @other_sum(%x: tensor<6x8xf32>, %z: tensor<6x8xf32>, %cos: tensor<6x8x
 
 // -----
 
+// The rotated half without its sign: no remark.
+func.func @absolute(%x: tensor<6x8xf32>, %cos: tensor<6x8xf32>, %sin: tensor<6x8xf32>)
+    -> tensor<6x8xf32> {
+  %x1 = tensor.extract_slice %x[0, 0] [6, 4] [1, 1] : tensor<6x8xf32> to tensor<6x4xf32>
+  %x2 = tensor.extract_slice %x[0, 4] [6, 4] [1, 1] : tensor<6x8xf32> to tensor<6x4xf32>
+  %nx = arith.negf %x2 : tensor<6x4xf32>
+  %rh = tensor.concat dim(1) %nx, %x1 : (tensor<6x4xf32>, tensor<6x4xf32>) -> tensor<6x8xf32>
+  %m1 = arith.mulf %x, %cos : tensor<6x8xf32>
+  %m2 = arith.mulf %rh, %sin : tensor<6x8xf32>
+  %m3 = math.absf %m2 : tensor<6x8xf32>
+  %y = arith.addf %m1, %m3 : tensor<6x8xf32>
+  return %y : tensor<6x8xf32>
+}
+
+// -----
+
 func.func @same_column(%x: tensor<6x8xf32>, %cos: tensor<6x8xf32>, %sin: tensor<6x8xf32>)
     -> tensor<6x8xf32> {
   %m1 = arith.mulf %x, %cos : tensor<6x8xf32>
