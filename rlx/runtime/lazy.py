@@ -63,10 +63,13 @@ class LazyArray:
 def forget_pages(array: np.ndarray) -> None:
     """Takes the pages of a memory-mapped array out of memory; they are read again when needed.
 
-    Other arrays are left alone.
+    Other arrays are left alone, and so are maps that can be written to: their pages may differ from
+    what is in the file, if there is one.
     """
     base = _bases(array)[-1]
     if not isinstance(base, mmap.mmap) or not hasattr(base, "madvise") or not array.size:
+        return
+    if not memoryview(base).readonly:
         return
     start = array.ctypes.data - np.frombuffer(base, np.uint8).ctypes.data
     aligned = start // mmap.PAGESIZE * mmap.PAGESIZE

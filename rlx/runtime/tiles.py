@@ -18,14 +18,15 @@ _LARGE = 1 << 20  # bytes
 
 
 def _empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Like ``numpy.empty``, in pages of its own if it is large.
+    """Like ``numpy.empty``, in pages of its own, and huge ones, if it is large.
 
-    Arrays that live long and those that do not would else leave holes between each other.
+    Arrays that live long and those that do not would else leave holes between each other. The pages
+    are private, since Linux by default gives no huge ones to memory that could be shared.
     """
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     if size < _LARGE:
         return np.empty(shape, dtype)
-    pages = mmap.mmap(-1, size)
+    pages = mmap.mmap(-1, size, access=mmap.ACCESS_COPY)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):  # as NumPy does
             pages.madvise(mmap.MADV_HUGEPAGE)

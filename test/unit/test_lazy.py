@@ -111,3 +111,15 @@ def test_other_arrays_keep_their_pages() -> None:
         before = array.copy()
         forget_pages(array)
         np.testing.assert_array_equal(array, before)
+
+
+def test_pages_that_were_written_to_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "array"
+    np.zeros(4096, np.float32).tofile(path)
+    with path.open("rb") as file:
+        copied = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    for pages in (copied, mmap.mmap(-1, 1 << 14, access=mmap.ACCESS_COPY)):
+        array = np.frombuffer(pages, np.float32)
+        array[:] = 1
+        forget_pages(array)
+        assert (array == 1).all()

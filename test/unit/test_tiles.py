@@ -1,6 +1,7 @@
 """Arrays cut into tiles, and arguments that ask for it."""
 
 from itertools import product
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -42,6 +43,24 @@ def test_more_than_a_chunk(monkeypatch):
     array = np.arange(75 * 33, dtype=np.float32).reshape(75, 33)
     for tiling in (PANELS, FROM_COLUMNS, PAIRS):
         assert np.array_equal(tiling.apply(array), reference(tiling, array))
+
+
+def test_large_results_may_have_huge_pages():
+    """Linux gives them to what is private and asks for them; both are said of each range."""
+    result = PANELS.apply(np.ones((2048, 1024), np.float32))
+    address = result.__array_interface__["data"][0] + result.nbytes // 2
+    inside = False
+    found = []
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        word, *others = line.split()
+        if not word.endswith(":"):
+            low, high = (int(end, 16) for end in word.split("-"))
+            inside = low <= address < high
+            if inside:
+                assert others[0] == "rw-p"
+        elif inside:
+            found += others if word == "VmFlags:" else []
+    assert "hg" in found
 
 
 def test_manifest_keeps_the_tiling():
