@@ -6,8 +6,7 @@ may be ops of the OpenMP dialect, but only what `rlx-cpu-parallel-to-openmp` mak
 """
 
 import ctypes
-import tempfile
-from pathlib import Path
+import os
 
 from rlx.diagnostics import CompileError, Diagnostic, capture, format_location
 from rlx.host import execution_engine, ir
@@ -53,8 +52,8 @@ def object_code(module: ir.Module, function: str, opt_level: int) -> bytes:
         CompileError: the module holds something else, or LLVM refuses it.
     """
     _check(module)
-    with tempfile.TemporaryDirectory(prefix="rlx-") as folder, capture(module.context) as found:
-        path = Path(folder, "code.o")
+    # In memory: LLVM ends the process where a disk is full.
+    with os.fdopen(os.memfd_create("rlx"), "rb") as code, capture(module.context) as found:
         try:
             engine = execution_engine.ExecutionEngine(
                 module, opt_level=opt_level, enable_object_dump=True, enable_pic=True
@@ -63,12 +62,13 @@ def object_code(module: ir.Module, function: str, opt_level: int) -> bytes:
                 # The engine links what is never run here.
                 engine.raw_register_runtime(name, ctypes.c_void_p(_ANYWHERE))
             engine.raw_lookup(f"_mlir_ciface_{function}")
-            engine.dump_to_object_file(str(path))
+            engine.dump_to_object_file(f"/proc/self/fd/{code.fileno()}")
         except (RuntimeError, ir.MLIRError) as error:
             raise CompileError(f"LLVM: {error}", tuple(found.entries)) from None
-        if not path.exists():
-            raise CompileError("LLVM made no code", tuple(found.entries))
-        return path.read_bytes()
+        made = code.read()
+    if not made:
+        raise CompileError("LLVM made no code", tuple(found.entries))
+    return made
 
 
 def _check(module: ir.Module) -> None:

@@ -375,6 +375,11 @@ def test_bad_target(target, message):
         compile(ADD, target=target)
 
 
+def test_code_is_made_without_a_disk(monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", "/proc/self")  # nobody can write there
+    np.testing.assert_array_equal(compile(ADD)(X, X), X + X)
+
+
 @pytest.mark.parametrize("level", range(4))
 def test_opt_levels_agree(level):
     np.testing.assert_array_equal(compile(ADD, target=f"cpu{{opt-level={level}}}")(X, Y), X + Y)
