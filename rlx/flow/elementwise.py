@@ -67,7 +67,7 @@ def scale(value: ir.Value, factor: float, *, rounded: bool = True) -> ir.Value:
 
 def multiply_scalar(value: ir.Value, factor: ir.Value) -> ir.Value:
     """``value`` [...] times ``factor`` [1] of the same element type."""
-    axes = _axes(value)
+    axes = emit.axes(value.type.rank)
     return emit.generic(
         [value, factor],
         emit.empty(emit.sizes(value), value.type.element_type),
@@ -107,7 +107,7 @@ def soft_cap(value: ir.Value, cap: float) -> ir.Value:
 
 def times_sigmoid(value: ir.Value, gate: ir.Value) -> ir.Value:
     """``value`` [..., N] times the sigmoid of ``gate`` [..., 1], rounded once."""
-    axes, element = _axes(value), value.type.element_type
+    axes, element = emit.axes(value.type.rank), value.type.element_type
     wide = accumulator_type(element)
 
     def body(x: ir.Value, g: ir.Value, _: ir.Value) -> ir.Value:
@@ -125,7 +125,7 @@ def times_sigmoid(value: ir.Value, gate: ir.Value) -> ir.Value:
 
 
 def _columns(value: ir.Value, vector: ir.Value, combine: Callable[..., ir.Value]) -> ir.Value:
-    axes = _axes(value)
+    axes = emit.axes(value.type.rank)
     return emit.generic(
         [value, vector],
         emit.empty(emit.sizes(value), value.type.element_type),
@@ -135,12 +135,8 @@ def _columns(value: ir.Value, vector: ir.Value, combine: Callable[..., ir.Value]
     )
 
 
-def _axes(value: ir.Value) -> list[ir.AffineExpr]:
-    return [ir.AffineExpr.get_dim(axis) for axis in range(value.type.rank)]
-
-
-def _map(value: ir.Value, body) -> ir.Value:
-    axes = _axes(value)
+def _map(value: ir.Value, body: Callable[[ir.Value], ir.Value]) -> ir.Value:
+    axes = emit.axes(value.type.rank)
     return emit.generic(
         [value],
         emit.empty(emit.sizes(value), value.type.element_type),

@@ -135,7 +135,7 @@ def _boolean(mask: ir.Value) -> ir.Value:
     if element.width == 1 and not is_padding:
         return mask
     shape = emit.sizes(mask)
-    axes = [ir.AffineExpr.get_dim(axis) for axis in range(4)]
+    axes = emit.axes(4)
     source = [axes[0], axes[3]] if is_padding else axes
     boolean = ir.IntegerType.get_signless(1)
 
