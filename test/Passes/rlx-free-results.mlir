@@ -86,6 +86,7 @@ func.func @escapes(%n: index) -> index {
 // CHECK: bufferization.dealloc (%{{.*}}, %{{.*}} : memref<?xf32>, memref<?xf32>) if
 // CHECK: bufferization.dealloc (%{{.*}} : memref<?xf32>) if
 // CHECK: bufferization.dealloc (%{{.*}}, %{{.*}} : memref<?xf32>, memref<?xf32>) if
+// CHECK: bufferization.dealloc (%{{.*}} : memref<?xf32>) if (%{{.*}}) retain
 // CHECK: return
 func.func @unknown(%x: memref<?xf32>, %y: memref<?xf32>, %c: i1) {
   %true = arith.constant true
@@ -96,5 +97,13 @@ func.func @unknown(%x: memref<?xf32>, %y: memref<?xf32>, %c: i1) {
   %2 = call @layer(%x) : (memref<?xf32>) -> memref<?xf32>
   %3 = arith.select %c, %2, %y : memref<?xf32>
   bufferization.dealloc (%2, %3 : memref<?xf32>, memref<?xf32>) if (%true, %c)
+  %4 = call @layer(%x) : (memref<?xf32>) -> memref<?xf32>
+  %5 = scf.if %c -> memref<?xf32> {
+    %6 = arith.select %c, %4, %y : memref<?xf32>
+    scf.yield %6 : memref<?xf32>
+  } else {
+    scf.yield %x : memref<?xf32>
+  }
+  %7 = bufferization.dealloc (%4 : memref<?xf32>) if (%true) retain (%5 : memref<?xf32>)
   return
 }
