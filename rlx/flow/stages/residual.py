@@ -38,9 +38,7 @@ class ResidualAddStage:
 
     def emit(self, ctx: FlowContext, value: FlowValue | None) -> FlowValue:
         value = ctx.need(value)
-        if self.slot not in ctx.state.residuals:
-            raise ctx.error(f"slot '{self.slot}' is empty: emit a ResidualSaveStage first")
-        saved = ctx.state.residuals.pop(self.slot)
+        saved = _take(ctx, self.slot)
         if saved.type != value.type:
             raise ctx.error(
                 f"expects the saved and the current value to have one type, but got {saved.type} "
@@ -60,6 +58,11 @@ class ResidualRecallStage:
     slot: str = "residual"
 
     def emit(self, ctx: FlowContext, value: FlowValue | None) -> FlowValue:
-        if self.slot not in ctx.state.residuals:
-            raise ctx.error(f"slot '{self.slot}' is empty: emit a ResidualSaveStage first")
-        return ctx.state.residuals.pop(self.slot)
+        return _take(ctx, self.slot)
+
+
+def _take(ctx: FlowContext, slot: str) -> FlowValue:
+    """What was saved; frees the slot."""
+    if slot not in ctx.state.residuals:
+        raise ctx.error(f"slot '{slot}' is empty: emit a ResidualSaveStage first")
+    return ctx.state.residuals.pop(slot)
