@@ -212,6 +212,21 @@ func.func @different_tensors(%x: tensor<1x6x8xf32>, %z: tensor<1x6x8xf32>, %cos:
 
 // -----
 
+// The part that passes is that of another row, which is in the same tensor.
+func.func @transposed_part(%x: tensor<6x6x8xf32>, %cos: tensor<32x2xf32>, %sin: tensor<32x2xf32>)
+    -> tensor<6x6x8xf32> {
+  %r = "rlx.narrow"(%x) {axis = 2 : i64, start = 0 : i64, length = 4 : i64} : (tensor<6x6x8xf32>) -> tensor<6x6x4xf32>
+  %p = "rlx.narrow"(%x) {axis = 2 : i64, start = 4 : i64, length = 4 : i64} : (tensor<6x6x8xf32>) -> tensor<6x6x4xf32>
+  %t = "rlx.rope"(%r, %cos, %sin) {head_dim = 4 : i64} : (tensor<6x6x4xf32>, tensor<32x2xf32>, tensor<32x2xf32>) -> tensor<6x6x4xf32>
+  %e = tensor.empty() : tensor<6x6x4xf32>
+  %pt = linalg.transpose ins(%p : tensor<6x6x4xf32>) outs(%e : tensor<6x6x4xf32>) permutation = [1, 0, 2]
+  // expected-remark @+1 {{rotation stays in parts: its parts come from different tensors}}
+  %y = "rlx.concat"(%t, %pt) {axis = 2 : i64} : (tensor<6x6x4xf32>, tensor<6x6x4xf32>) -> tensor<6x6x8xf32>
+  return %y : tensor<6x6x8xf32>
+}
+
+// -----
+
 // Tables as wide as a head: nobody says that their halves are equal.
 func.func @whole_tables(%x: tensor<1x2x6x8xf32>, %cos: tensor<1x6x8xf32>, %sin: tensor<1x6x8xf32>)
     -> tensor<1x2x6x8xf32> {
