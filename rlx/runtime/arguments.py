@@ -1,5 +1,6 @@
 """What callers pass, as arrays that compiled code can read."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ def as_array(spec: Spec, value: Any) -> np.ndarray:
     return found
 
 
+@lru_cache(maxsize=4096)
 def _fits(expected: tuple[int | None, ...], shape: tuple[int, ...]) -> bool:
     if shape == expected:
         return True

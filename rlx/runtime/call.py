@@ -12,14 +12,14 @@ __all__ = ["check_overlap", "match"]
 
 
 def match(
-    program: Program, args: Sequence[Any], kwargs: Mapping[str, Any], free: Sequence[int]
+    program: Program, args: Sequence[Any], kwargs: Mapping[str, Any], free: Mapping[str, int]
 ) -> dict[int, Any]:
     """What a caller passes, by the numbers of the arguments.
 
     Args:
         program: what is called.
         args, kwargs: the values, by position and by name.
-        free: numbers of the arguments that a call takes, in order.
+        free: the arguments that a call takes, in order: their names and numbers.
 
     Raises:
         ArgumentError: there are too many or too few, or a name is unknown.
@@ -29,19 +29,18 @@ def match(
         raise ArgumentError(
             f"'{program.entry}' expects {len(free)} arguments, but found {len(args)}"
         )
-    values = dict(zip(free, args, strict=False))
-    if kwargs:
-        numbers = {specs[number].name: number for number in free}
-        for name, value in kwargs.items():
-            if name not in numbers:
-                near = difflib.get_close_matches(name, numbers, 1)
-                hint = f"; did you mean '{near[0]}'?" if near else ""
-                raise ArgumentError(f"'{program.entry}' has no argument '{name}'{hint}")
-            if numbers[name] in values:
-                raise ArgumentError(f"argument '{name}' is given twice")
-            values[numbers[name]] = value
+    values = dict(zip(free.values(), args, strict=False))
+    for name, value in kwargs.items():
+        number = free.get(name)
+        if number is None:
+            near = difflib.get_close_matches(name, free, 1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise ArgumentError(f"'{program.entry}' has no argument '{name}'{hint}")
+        if number in values:
+            raise ArgumentError(f"argument '{name}' is given twice")
+        values[number] = value
     if len(values) < len(free):
-        missing = [str(specs[number]) for number in free if number not in values]
+        missing = [str(specs[number]) for number in free.values() if number not in values]
         raise ArgumentError(f"'{program.entry}': missing arguments: {', '.join(missing)}")
     return values
 

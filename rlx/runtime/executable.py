@@ -10,6 +10,7 @@ from rlx.runtime.call import check_overlap, match
 from rlx.runtime.errors import ExecutionError
 from rlx.runtime.frame import Frame
 from rlx.runtime.loader import Loaded
+from rlx.runtime.memory import address_of
 from rlx.runtime.overlap import Span, spans_of, union
 from rlx.runtime.parameters import gather, laid_out
 from rlx.runtime.program import Program, Spec
@@ -81,9 +82,10 @@ class Executable:
         self._bound = bound
         return self
 
-    def _prepare(self, bound: dict[int, np.ndarray]) -> tuple[list[int], list[Span], Frame]:
+    def _prepare(self, bound: dict[int, np.ndarray]) -> tuple[dict[str, int], list[Span], Frame]:
         """What calls need: which arguments they take, where the others lie, and a frame."""
-        free = [number for number in range(len(self.program.arguments)) if number not in bound]
+        specs = enumerate(self.program.arguments)
+        free = {spec.name: number for number, spec in specs if number not in bound}
         return free, union(spans_of(bound)), Frame(self.program, bound)
 
     def zeros(self, shape: Sequence[int], dtype: Any) -> np.ndarray:
@@ -106,8 +108,9 @@ class Executable:
         values = match(self.program, args, kwargs, free)
         specs = self.program.arguments
         arrays = {number: laid_out(specs[number], value) for number, value in values.items()}
-        check_overlap(self.program, arrays, lambda: spans_of(arrays), bound)
-        block = frame.fill(arrays)
+        addresses = {number: address_of(array) for number, array in arrays.items()}
+        check_overlap(self.program, arrays, lambda: spans_of(arrays, addresses), bound)
+        block = frame.fill(arrays, addresses)
         self._function(block.address)
         owned, status = frame.finish(block)
         if status:

@@ -9,7 +9,6 @@ slot at the start.
 """
 
 import ctypes
-import math
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -29,11 +28,13 @@ class Block:
     Attributes:
         words: what it holds, 64 bits each.
         address: where it lies.
+        shapes: of the arrays that it describes, by number.
     """
 
-    __slots__ = ("address", "words")
+    __slots__ = ("address", "shapes", "words")
 
-    def __init__(self, words: np.ndarray):
+    def __init__(self, words: np.ndarray, shapes: Mapping[int, tuple[int, ...]]):
+        self.shapes = dict(shapes)
         self.words: memoryview = words.data  # faster than the array, one word at a time
         self.address = address_of(words)
 
@@ -45,7 +46,7 @@ class Frame:
     """
 
     def __init__(self, program: Program, bound: Mapping[int, np.ndarray]):
-        self._bound = dict(bound)
+        self._bound = dict(bound)  # alive as long as calls use this frame
         words = 0
 
         def take(count: int) -> int:
@@ -100,48 +101,44 @@ class Frame:
             struct.Struct(f"{dtypes.NAMES[spec.dtype].itemsize}s" if spec.scalar else _words(spec))
             for spec in program.arguments
         ]
-        # Arrays are contiguous: where sizes are known, all but the address is.
-        self._known = [
-            not spec.scalar and spec.tiling is None and None not in spec.shape
-            for spec in program.arguments
-        ]
-        for spec, start, known in zip(program.arguments, self._arguments, self._known, strict=True):
-            if known:
-                sizes = [size or 0 for size in spec.shape]
-                strides = [math.prod(sizes[axis + 1 :]) for axis in range(spec.rank)]
-                self._template[start + 3 : start + 3 + 2 * spec.rank] = [*sizes, *strides]
-        for number, array in self._bound.items():
-            self._put(self._template.data, number, array)
+        first = Block(self._template, {})
+        for number, array in bound.items():
+            self._put(first, number, array, address_of(array))
+        self._shapes = first.shapes
         self._readers = [
             (spec, dtypes.NAMES[spec.dtype], offset, struct.Struct(_words(spec)))
             for spec, offset in zip(results, self._results, strict=True)
         ]
         self._spare: list[Block] = []
 
-    def _put(self, memory: memoryview, number: int, array: np.ndarray) -> None:
-        at = self._arguments[number]
+    def _put(self, block: Block, number: int, array: np.ndarray, address: int) -> None:
+        at, words, shape = self._arguments[number], block.words, array.shape
         if self._specs[number].scalar:
-            self._packers[number].pack_into(memory, 8 * at, array.tobytes())
+            self._packers[number].pack_into(words, 8 * at, array.tobytes())
             return
-        address = address_of(array)
-        if self._known[number]:
-            memory[at] = memory[at + 1] = address
+        if block.shapes.get(number) == shape:  # arrays are contiguous
+            words[at] = words[at + 1] = address
             return
         size = array.itemsize
         strides = [stride // size for stride in array.strides]
-        words = address, address, 0, *array.shape, *strides
-        self._packers[number].pack_into(memory, 8 * at, *words)
+        self._packers[number].pack_into(words, 8 * at, address, address, 0, *shape, *strides)
+        block.shapes[number] = shape
 
-    def fill(self, arrays: Mapping[int, np.ndarray]) -> Block:
-        """The memory for one call with these arguments by number, added to the bound ones."""
+    def fill(self, arrays: Mapping[int, np.ndarray], addresses: Mapping[int, int]) -> Block:
+        """The memory for one call with these arguments by number, added to the bound ones.
+
+        Args:
+            arrays: contiguous arrays of the right types.
+            addresses: of their first elements.
+        """
         try:
             block = self._spare.pop()
         except IndexError:
             words = self._template.copy()
-            block = Block(words)
+            block = Block(words, self._shapes)
             words[self._pointers] += block.address
         for number, array in arrays.items():
-            self._put(block.words, number, array)
+            self._put(block, number, array, addresses[number])
         return block
 
     def finish(self, block: Block) -> tuple[list[Any], int]:

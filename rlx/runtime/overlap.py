@@ -12,13 +12,18 @@ Span = tuple[int, int, int]
 """First byte, end, and number of an argument."""
 
 
-def spans_of(arrays: Mapping[int, Any]) -> list[Span]:
-    """Where contiguous NumPy arrays lie, by number; those without elements lie nowhere."""
+def spans_of(arrays: Mapping[int, Any], addresses: Mapping[int, int] | None = None) -> list[Span]:
+    """Where contiguous NumPy arrays lie, by number; those without elements lie nowhere.
+
+    Args:
+        arrays: the arrays.
+        addresses: of their first elements, where they are known.
+    """
     found = []
     for number, array in arrays.items():
-        if array.size:
-            start = address_of(array)
-            found.append((start, start + array.nbytes, number))
+        if length := array.nbytes:
+            start = address_of(array) if addresses is None else addresses[number]
+            found.append((start, start + length, number))
     return found
 
 

@@ -693,6 +693,27 @@ def test_messages_of_any_text():
 # -- threads ---------------------------------------------------------------------------------------
 
 
+def test_sizes_that_change_from_call_to_call():
+    """The memory of a call is used again, and with it what it says of earlier arrays."""
+    executable = compile(
+        """func.func @main(%x: tensor<?x?x3xf32>, %y: tensor<?x3x?xf32>)
+               -> (tensor<?x?x3xf32>, tensor<?x3x?xf32>) {
+             %a = arith.negf %x : tensor<?x?x3xf32>
+             %b = arith.addf %y, %y : tensor<?x3x?xf32>
+             return %a, %b : tensor<?x?x3xf32>, tensor<?x3x?xf32>
+           }"""
+    )
+    random = np.random.default_rng(0)
+    for sizes in [(2, 4), (4, 2), (2, 4), (2, 4), (1, 8), (8, 1), (0, 3), (3, 0), (2, 4)]:
+        x = random.standard_normal((*sizes, 3), np.float32)
+        y = random.standard_normal((sizes[1], 3, sizes[0]), np.float32)
+        for given in (x, y, np.ascontiguousarray(y.T)), (x[::-1], y[..., ::-1], y.T):
+            for right in (given[1], given[2].T):
+                negative, double = executable(given[0], right)
+                np.testing.assert_array_equal(negative, -given[0])
+                np.testing.assert_array_equal(double, 2 * right)
+
+
 def test_calls_in_threads(checked):
     """Every thread gets its own results and its own failures."""
     wrong = []

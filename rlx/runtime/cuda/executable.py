@@ -247,7 +247,8 @@ class CudaExecutable:
     ) -> list[Any]:
         with self._lock:
             bound = {*self._bound, *self._pending}
-            free = [n for n in range(len(self.program.arguments)) if n not in bound]
+            specs = enumerate(self.program.arguments)
+            free = {spec.name: number for number, spec in specs if number not in bound}
             values = match(self.program, args, kwargs, free)
             gpu = self.load()
             with gpu.current():
