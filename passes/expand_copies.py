@@ -20,14 +20,13 @@ class ExpandCopies(Pass):
     def run(self, op: ir.Operation) -> None:
         for copy in walk(op, "memref.copy"):
             source, target = copy.operation.operands
-            if all(_is_contiguous(value.type) for value in (source, target)):
+            ranked = all(isinstance(value.type, ir.MemRefType) for value in (source, target))
+            if not ranked or all(_is_contiguous(value.type) for value in (source, target)):
                 continue
             with ir.InsertionPoint(copy), copy.location:
                 linalg.copy(source, outs=[target])
             copy.operation.erase()
 
 
-def _is_contiguous(type_: ir.Type) -> bool:
-    return isinstance(type_, ir.MemRefType) and (
-        type_.affine_map == ir.AffineMap.get_identity(type_.rank, type_.context)
-    )
+def _is_contiguous(type_: ir.MemRefType) -> bool:
+    return type_.affine_map == ir.AffineMap.get_identity(type_.rank, type_.context)

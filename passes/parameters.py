@@ -125,7 +125,8 @@ class Calls:
                 return
             weight.is_parameter = True
             strange = sorted(attributes.keys() - self._known)
-            if self._named and NAME not in attributes:
+            named = NAME in attributes and isinstance(attributes[NAME], ir.StringAttr)
+            if self._named and not named:
                 weight.problem = weight.problem or "it has no rlx.name"
             elif strange:
                 weight.problem = weight.problem or f"it has {strange[0]}"

@@ -20,3 +20,10 @@ func.func @contiguous(%a: memref<?x4xf32>, %b: memref<?x4xf32>, %c: memref<f32>,
   memref.copy %c, %d : memref<f32> to memref<f32>
   return
 }
+
+// CHECK-LABEL: func.func @unranked
+// CHECK: memref.copy
+func.func @unranked(%a: memref<*xf32>, %b: memref<*xf32>) {
+  memref.copy %a, %b : memref<*xf32> to memref<*xf32>
+  return
+}

@@ -149,6 +149,16 @@ func.func @without_name(%x: tensor<2x8xf32>, %w: tensor<4x8xf32> {rlx.param}) ->
 
 // -----
 
+// CHECK-LABEL: func.func @name_is_no_text(
+// CHECK-NOT: rlx.dequant_matmul
+// REMARK: weight stays as it is: it has no rlx.name
+func.func @name_is_no_text(%x: tensor<2x8xf32>, %w: tensor<4x8xf32> {rlx.param, rlx.name = 3}) -> tensor<2x4xf32> {
+  %0 = "rlx.matmul"(%x, %w) {transpose_weight = true} : (tensor<2x8xf32>, tensor<4x8xf32>) -> tensor<2x4xf32>
+  return %0 : tensor<2x4xf32>
+}
+
+// -----
+
 // CHECK-LABEL: func.func @packed_along_the_other_axis(
 // CHECK-NOT: rlx.dequant_matmul
 // REMARK: weight stays as it is: it is packed along its inner axis

@@ -133,7 +133,10 @@ _COST = {
 
 
 def _bits(type_: ir.Type) -> int:
-    return 64 if isinstance(type_, ir.IndexType) else type_.width
+    if isinstance(type_, ir.ComplexType):
+        return 2 * _bits(type_.element_type)
+    # Those of `index` and of types that the bindings have no class for, such as f80.
+    return getattr(type_, "width", 64)
 
 
 def _mentions(expr: ir.AffineExpr, loop: int) -> bool:

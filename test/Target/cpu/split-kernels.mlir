@@ -110,3 +110,29 @@ func.func @little(%x: memref<64x64xf32>) {
   }
   return
 }
+
+// -----
+
+// Elements of any type.
+
+// CHECK: memref.subview {{.*}}complex<f32>
+// CHECK-LABEL: func.func @other_elements
+// CHECK-COUNT-2: call @rlx_kernel
+func.func @other_elements(%x: memref<?x4xcomplex<f32>>, %y: memref<?x4xcomplex<f32>>,
+    %u: memref<?x4xf80>, %v: memref<?x4xf80>) {
+  linalg.generic {
+    indexing_maps = [affine_map<(i, j) -> (i, j)>, affine_map<(i, j) -> (i, j)>],
+    iterator_types = ["parallel", "parallel"]
+  } ins(%x : memref<?x4xcomplex<f32>>) outs(%y : memref<?x4xcomplex<f32>>) {
+  ^bb0(%a: complex<f32>, %o: complex<f32>):
+    linalg.yield %a : complex<f32>
+  }
+  linalg.generic {
+    indexing_maps = [affine_map<(i, j) -> (i, j)>, affine_map<(i, j) -> (i, j)>],
+    iterator_types = ["parallel", "parallel"]
+  } ins(%u : memref<?x4xf80>) outs(%v : memref<?x4xf80>) {
+  ^bb0(%a: f80, %o: f80):
+    linalg.yield %a : f80
+  }
+  return
+}
