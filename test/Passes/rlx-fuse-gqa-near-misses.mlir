@@ -280,3 +280,19 @@ func.func @inserted_twice(%q: tensor<1x6x16xf32>, %k: tensor<1x6x8xf32>, %v: ten
   %o = "rlx.attention"(%q, %ki4, %vi4) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
   return %o : tensor<1x6x16xf32>
 }
+
+// -----
+
+// Where the heads are in their tensor is not known.
+func.func @unknown_offset(%q: tensor<1x6x16xf32>, %k: tensor<1x6x8xf32>, %v: tensor<1x6x8xf32>, %n: index)
+    -> tensor<1x6x16xf32> {
+  %k0 = tensor.extract_slice %k[0, 0, %n] [1, 6, 4] [1, 1, 1] : tensor<1x6x8xf32> to tensor<1x6x4xf32>
+  %k1 = tensor.extract_slice %k[0, 0, 4] [1, 6, 4] [1, 1, 1] : tensor<1x6x8xf32> to tensor<1x6x4xf32>
+  %kr = tensor.concat dim(2) %k0, %k0, %k1, %k1 : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  %v0 = tensor.extract_slice %v[0, 0, %n] [1, 6, 4] [1, 1, 1] : tensor<1x6x8xf32> to tensor<1x6x4xf32>
+  %v1 = tensor.extract_slice %v[0, 0, 4] [1, 6, 4] [1, 1, 1] : tensor<1x6x8xf32> to tensor<1x6x4xf32>
+  %vr = tensor.concat dim(2) %v0, %v0, %v1, %v1 : (tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>, tensor<1x6x4xf32>) -> tensor<1x6x16xf32>
+  // expected-remark @+1 {{key and value heads stay repeated: key heads come from different tensors}}
+  %o = "rlx.attention"(%q, %kr, %vr) {num_heads = 4 : i64, head_dim = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x6x16xf32>, tensor<1x6x16xf32>, tensor<1x6x16xf32>) -> tensor<1x6x16xf32>
+  return %o : tensor<1x6x16xf32>
+}
