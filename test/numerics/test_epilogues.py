@@ -79,7 +79,7 @@ def test_packed_weight(isa, transposed, dtype):
         assert_close(function(x), a @ (b.T if transposed else b))
 
 
-@pytest.mark.parametrize("rows", [18, 23, 64, 130, 133, 250])
+@pytest.mark.parametrize("rows", [18, 23, 64, 130, 133, 250, 383, 384, 393, 407])
 def test_known_rows(rows):
     """Only the tiles that these rows need; blocks of them are full, or nearly."""
     columns = 80
@@ -93,6 +93,30 @@ def test_known_rows(rows):
         return %y : tensor<{rows}x{columns}xf32>
       }}"""
     assert_close(rlx.compile(text, cache=False)(x, w), np.matmul(*wide(x, w.T)))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("isa", HERE)
+def test_many_known_rows_and_a_residual(isa, threads):
+    """The last tile has a row and a panel less than it could."""
+    x, w, r = random((405, 1100)), random((1070, 1100), seed=1), random((405, 1070), seed=2)
+    function = rlx.compile(
+        """
+        func.func @main(%x: tensor<405x1100xf32>, %w: tensor<1070x1100xf32> {rlx.param},
+          %r: tensor<405x1070xf32>) -> tensor<405x1070xf32> {
+          %y = "rlx.matmul"(%x, %w) {transpose_weight = true}
+            : (tensor<405x1100xf32>, tensor<1070x1100xf32>) -> tensor<405x1070xf32>
+          %e = tensor.empty() : tensor<405x1070xf32>
+          %s = linalg.add ins(%y, %r : tensor<405x1070xf32>, tensor<405x1070xf32>)
+            outs(%e : tensor<405x1070xf32>) -> tensor<405x1070xf32>
+          return %s : tensor<405x1070xf32>
+        }""",
+        f"cpu{{kernels={isa}}}",
+        threads=threads,
+        cache=False,
+    )
+    a, b, c = wide(x, w, r)
+    assert_close(function(x, w, r), a @ b.T + c)
 
 
 @pytest.mark.parametrize("columns", [32, 48, 65, 1030])

@@ -34,6 +34,7 @@ class Parameters:
         block_rows, block_panels, inner: a block of the result is at most block_rows x block_panels
             * PANEL, and computed from at most ``inner`` steps of the inner dimension at a time.
             They are multiples of the largest tile and of ``unroll``.
+        rows_of_thread: threads share out rows where each has more than that, else columns.
     """
 
     rows: tuple[int, ...]
@@ -42,6 +43,7 @@ class Parameters:
     block_rows: int = 168
     block_panels: int = 32
     inner: int = 1040
+    rows_of_thread: int = 63
 
     @property
     def tiles(self) -> str:
@@ -53,6 +55,10 @@ _PARAMETERS = {
     "avx512": Parameters(rows=(6, 4, 2), panels=(4, 2)),
     "avx2": Parameters(rows=(6, 4, 2), panels=(1,)),
 }
+# Higher and narrower tiles read half as much of the weight per step, and leave more rows over. Half
+# as many rows at a time leave more of the cache to panels, which often share sets of it.
+_TALL = {"avx512": Parameters(rows=(14, 8, 4), panels=(2,), block_rows=84)}
+_MANY_ROWS = 384  # from here on, what is left over is little
 _MANY_PANELS = 64  # from here on, the last tile is as wide as the others
 _APART = 16  # elements between rows: those that a tile needs together are in different sets of L1
 
@@ -67,7 +73,10 @@ def parameters(
     p = _PARAMETERS[isa.name]
     if weight is not None and weight != code.f32():
         # Panels are widened once per block of rows, into the cache.
-        p = replace(p, block_rows=2 * p.block_rows, inner=p.inner // 2)
+        twice, both = 2 * p.block_rows, 2 * p.rows_of_thread
+        p = replace(p, block_rows=twice, inner=p.inner // 2, rows_of_thread=both)
+    elif is_static(rows) and rows >= _MANY_ROWS:
+        p = _TALL.get(isa.name, p)
     if is_static(columns):
         count = -(-columns // PANEL)
         p = replace(p, panels=_needed(count, p.panels[:1] if count >= _MANY_PANELS else p.panels))
@@ -137,7 +146,7 @@ def kernel(
             return
         # A part of the rows needs all of the weight, a part of the columns all of the rows. Reading
         # the weight is hidden where there are rows enough.
-        enough = code.less(code.multiply(parts, p.block_rows * 3 // 8), rows)
+        enough = code.less(code.multiply(parts, p.rows_of_thread), rows)
         code.if_(
             enough,
             lambda: by_rows(parts, tiles, *buffers),
