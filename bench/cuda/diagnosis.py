@@ -93,6 +93,8 @@ def launches(executable: Any, arrays: list[Any]) -> list[str]:
     told = []
     for step in plan.steps:
         grid, block = (tuple(values[n] for n in sizes) for sizes in (step.grid, step.block))
+        if 0 in grid:
+            continue  # for other sizes
         shared = values[step.shared]
         told.append(f"{step.kernel}: grid {grid}, block {block}, {shared} bytes of shared memory")
     return told

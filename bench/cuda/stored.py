@@ -116,12 +116,12 @@ def _gated() -> Stored:
     return Stored("gated_unit", lambda: (text, values))
 
 
-def _model(name: str, **options: Any) -> Stored:
+def _model(name: str, tokens: int, **options: Any) -> Stored:
     def make() -> tuple[Any, Arrays]:
         import rlx
 
         model = rlx.load_model(ROOT / "examples" / "tiny-gemma3", dtype="f16")
-        ids = np.random.default_rng(4).integers(0, model.config.vocab_size, (2, 90))
+        ids = np.random.default_rng(4).integers(0, model.config.vocab_size, (2, tokens))
         return model.built, {"input_ids": ids}
 
     return Stored(name, make, 2e-2, options)
@@ -156,6 +156,7 @@ STORED = (
     _attention("attention_d80", 80, attrs=", softcap = 2.0e+01 : f64, left_window = 40 : i64"),
     _attention("attention_d512", 512),
     _attention("decode_mask", 128, _MASK[:1], rows=1),
-    _model("model"),
-    _model("model_int8", quantize="int8{group=16}"),
+    _model("model", 90),
+    _model("model_few", 3),
+    _model("model_int8", 90, quantize="int8{group=16}"),
 )  # fmt: skip

@@ -144,20 +144,23 @@ def wide(*arrays):
 
 
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90a"])
-@pytest.mark.parametrize("rows", [3, 130])
+@pytest.mark.parametrize("rows", [3, 130, 260])
 def test_bias_activation_and_residual(arch, rows):
     arrays = [random(s, "bf16", n) for n, s in enumerate([(rows, 72), (136, 72), 136, (rows, 136)])]
     actual, names = run_text(RESIDUAL, arch, *arrays)
     x, w, b, r = wide(*arrays)
     assert_close(actual, np.tanh(x @ w.T + b) + r, 2e-2)
-    assert len(names) == 1 and "fused" in names[0]
+    # For few, some and many rows.
+    assert len(names) == 3 and all("fused" in name for name in names)
 
 
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90a"])
-@pytest.mark.parametrize("transposed", [False, True])
-def test_gated_units(arch, transposed):
+@pytest.mark.parametrize(
+    ("transposed", "rows"), [(False, 70), (True, 260), (True, 70), (True, 30), (True, 3)]
+)
+def test_gated_units(arch, transposed, rows):
     shape = (256, 40) if transposed else (40, 256)
-    arrays = random((70, 40), "bf16", 1), random(shape, "bf16", 2)
+    arrays = random((rows, 40), "bf16", 1), random(shape, "bf16", 2)
     text = GATED.format(
         shape="x".join(map(str, shape)), transposed="true" if transposed else "false"
     )
@@ -166,5 +169,10 @@ def test_gated_units(arch, transposed):
     y = x @ (w.T if transposed else w)
     gate, up = y[:, :128], y[:, 128:]
     assert_close(actual, gate / (1 + np.exp(-gate)) * up, 2e-2)
-    # Pieces of rows are what the portable kernel can read.
-    assert (len(names) == 1) == (transposed or arch == "sm_90a")
+    # Pieces of rows are what the portable kernels can read.
+    portable = [name for name in names if "wgmma" not in name]
+    assert all("fused" in name for name in portable) == transposed or arch == "sm_90a"
+    if transposed:
+        assert len(names) == 3 and len(portable) == (3 if arch == "sm_80" else 2)
+    elif arch == "sm_90a":
+        assert len(names) == 1 and not portable and "fused" in names[0]

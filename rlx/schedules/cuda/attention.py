@@ -26,6 +26,8 @@ from rlx.schedules.cuda import attention_merge, code
 from rlx.schedules.cuda.arch import Arch
 from rlx.schedules.cuda.attention_mma import Attention
 from rlx.schedules.cuda.attention_tiles import Parameters, columns_of
+from rlx.schedules.cuda.by_rows import conditions
+from rlx.schedules.cuda.code import Index
 from rlx.schedules.cuda.kernels import Kernels
 from rlx.schedules.cuda.softmax import Problem, Turn
 from rlx.schedules.cuda.turned import queries_of
@@ -99,7 +101,8 @@ def prepare(op: AttentionOp) -> tuple[RlxOp, ir.Value]:
 def build(op: AttentionOp, kernels: Kernels, arch: Arch) -> ir.Value:
     """Emits buffers and launches for an op that :func:`prepare` made; returns the result."""
     problem, query, tables = turned_by(op)
-    p = parameters(problem, arch, _rows(op))
+    rows = _rows(op)
+    p = parameters(problem, arch, rows)
     assert p is not None  # else it was refused
     element = op.query.type.element_type
     shape = emit.sizes(op.query)
@@ -107,8 +110,28 @@ def build(op: AttentionOp, kernels: Kernels, arch: Arch) -> ir.Value:
     result = code.alloc(shape, element)
     buffers = [code.to_buffer(x) for x in (query, op.key, op.value, *tables)]
     buffers += [code.to_buffer(x) for x in (op.mask, op.kv_lengths) if x is not None]
-    emit_kernel(kernels, problem, p)(buffers, result)
+    launches = [] if rows is not None else few_rows(kernels, problem, arch)
+    limits = [*(most for most, _ in launches), None]
+    several = conditions(rows_of(problem, buffers[0]), limits)
+    for (_, launch), when in zip(launches, several[:-1], strict=True):
+        launch(buffers, result, when)
+    emit_kernel(kernels, problem, p)(buffers, result, several[-1])
     return code.to_tensor(result)
+
+
+def rows_of(problem: Problem, query: ir.Value) -> Index:
+    """Rows that share keys: queries times the heads of a group."""
+    return code.multiply(code.dim(query, 1), problem.repeat)
+
+
+def few_rows(kernels: Kernels, problem: Problem, arch: Arch) -> list[tuple[int, Any]]:
+    """Kernels for at most so many rows each, where that is known at run time only."""
+    found = []
+    for most in (16, FEW_ROWS):
+        p = parameters(problem, arch, most)
+        if p is not None and p.split:
+            found.append((most, emit_kernel(kernels, problem, p)))
+    return found
 
 
 def turned_by(op: AttentionOp) -> tuple[Problem, ir.Value, list[ir.Value]]:
@@ -128,7 +151,8 @@ def turned_by(op: AttentionOp) -> tuple[Problem, ir.Value, list[ir.Value]]:
 
 
 def emit_kernel(kernels: Kernels, problem: Problem, p: Parameters) -> Any:
-    """A function that emits launches, given the buffers of operands and of the result."""
+    """A function that emits launches, given the buffers of operands, that of the result, and if
+    there is one, a condition for it."""
     attention = Attention(problem, p)
     element = ir.Type.parse(problem.element)
     types: list[ir.Type] = [code.matrix(element, 3)] * 3
@@ -142,8 +166,9 @@ def emit_kernel(kernels: Kernels, problem: Problem, p: Parameters) -> Any:
     shared = p.shared(problem.padded, attention.columns)
     if not p.split:
 
-        def direct(buffers: list[ir.Value], result: ir.Value) -> None:
-            launch(*buffers, result, grid=[attention.blocks(buffers[0])], shared=shared)
+        def direct(buffers: list[ir.Value], result: ir.Value, when: ir.Value | None = None) -> None:
+            grid = [attention.blocks(buffers[0])]
+            launch(*buffers, result, grid=grid, shared=shared, when=when)
 
         return direct
 
@@ -154,7 +179,7 @@ def emit_kernel(kernels: Kernels, problem: Problem, p: Parameters) -> Any:
         block=[attention_merge.THREADS],
     )
 
-    def split(buffers: list[ir.Value], result: ir.Value) -> None:
+    def split(buffers: list[ir.Value], result: ir.Value, when: ir.Value | None = None) -> None:
         blocks = attention.blocks(buffers[0])
         tiles = code.ceil_div(code.dim(buffers[1], 1), p.keys)
         each = arith.divui(code.index(_SPLIT_BLOCKS), code.index(code.maximum(blocks, 1)))
@@ -163,9 +188,12 @@ def emit_kernel(kernels: Kernels, problem: Problem, p: Parameters) -> Any:
         heads = problem.heads
         batch, queries = code.dim(buffers[0], 0), code.dim(buffers[0], 1)
         rows = code.multiply(batch, code.multiply(queries, heads))
+        if when is not None:
+            rows = code.select(when, rows, 0)
         sums = code.alloc([splits, rows, 1, problem.v_dims], code.f32())
         stats = code.alloc([splits, rows, 1, 2], code.f32())
-        launch(*buffers, sums, stats, grid=[code.multiply(blocks, splits)], shared=shared)
+        grid = [code.multiply(blocks, splits)]
+        launch(*buffers, sums, stats, grid=grid, shared=shared, when=when)
         merge(sums, stats, result, grid=[rows], shared=attention_merge.shared(problem))
 
     return split

@@ -20,6 +20,7 @@ from rlx.schedules.cuda import attention, code, hopper
 from rlx.schedules.cuda.arch import Arch
 from rlx.schedules.cuda.attention_copies import Parameters
 from rlx.schedules.cuda.attention_hopper import Attention
+from rlx.schedules.cuda.by_rows import conditions
 from rlx.schedules.cuda.kernels import Kernels
 from rlx.schedules.cuda.softmax import Problem
 
@@ -85,13 +86,20 @@ def build(op: AttentionOp, kernels: Kernels, arch: Arch) -> ir.Value:
         split = emit.split_axis(value, 2, [heads, dims])
         buffers.append(code.to_buffer(split))
     flat += [code.to_buffer(x) for x in (op.mask, op.kv_lengths) if x is not None]
+    few = []
+    if not is_static(op.query.type.shape[1]):
+        few = attention.few_rows(kernels, problem, arch)
+    limits = [*(most for most, _ in few), None]
+    *several, many = conditions(attention.rows_of(problem, flat[0]), limits)
+    for (_, launch), when in zip(few, several, strict=True):
+        launch(flat, result, when)
     p = parameters(problem)
-    flags = emit_kernel(kernels, problem, p)(buffers, flat[3:], result)
+    flags = emit_kernel(kernels, problem, p)(buffers, flat[3:], result, many)
     # Where infinite values showed that must not, rows are computed once more.
     portable = attention.parameters(problem, arch, None)
     assert portable is not None  # else it was refused
     guarded = replace(portable, guarded=p.queries(problem))
-    attention.emit_kernel(kernels, problem, guarded)([*flat, flags], result)
+    attention.emit_kernel(kernels, problem, guarded)([*flat, flags], result, many)
     return code.to_tensor(result)
 
 
@@ -99,7 +107,7 @@ def emit_kernel(kernels: Kernels, problem: Problem, p: Parameters):
     """A function that emits the launch.
 
     It is given buffers [B, S, heads, D], further ones (tables of cosines and sines, the mask, the
-    lengths), and that of the result.
+    lengths), that of the result, and perhaps a condition.
 
     It returns a buffer of flags: for each block of queries, those of its warps; a flag tells of
     sums that are not finite.
@@ -119,14 +127,20 @@ def emit_kernel(kernels: Kernels, problem: Problem, p: Parameters):
         attributes={"nvvm.minctasm": ir.IntegerAttr.get(code.i32_type(), 1)},
     )
 
-    def emit_launch(buffers: list[ir.Value], extras: list[ir.Value], result: ir.Value) -> ir.Value:
+    def emit_launch(
+        buffers: list[ir.Value],
+        extras: list[ir.Value],
+        result: ir.Value,
+        when: ir.Value | None = None,
+    ) -> ir.Value:
         maps = [hopper.describe(b, box) for b, box in zip(buffers, boxes, strict=True)]
         blocks = code.ceil_div(code.dim(result, 1), kernel.queries_of_block)
         across = code.multiply(code.dim(result, 0), problem.groups)
         grid = code.multiply(blocks, across)
         flags = code.alloc([grid, 4 * p.groups], code.i32_type())
         keys = code.dim(buffers[1], 1)
-        launch(*maps, *extras, keys, flags, result, grid=[grid], shared=p.shared(problem))
+        shared = p.shared(problem)
+        launch(*maps, *extras, keys, flags, result, grid=[grid], shared=shared, when=when)
         return flags
 
     return emit_launch

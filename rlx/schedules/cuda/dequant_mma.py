@@ -5,14 +5,15 @@ for the block. Without groups these floats are the integers, which f16 and bf16 
 the sums are multiplied with the scales. With groups they are rounded products with the scales.
 """
 
+import functools
 from dataclasses import dataclass
 
 from rlx.dialects.base import RlxOp
 from rlx.dialects.dequant_matmul import DequantMatmulOp
-from rlx.dialects.types import is_static
 from rlx.host import arith, ir, vector
 from rlx.schedules.cuda import code, matmul
 from rlx.schedules.cuda.arch import Arch
+from rlx.schedules.cuda.by_rows import launch_for, pick
 from rlx.schedules.cuda.code import Index
 from rlx.schedules.cuda.kernels import Kernels
 from rlx.schedules.cuda.output import Launch, Output
@@ -36,14 +37,17 @@ class Parameters(matmul.Parameters):
         return max(left + weight, Tile.bytes_of(self.rows, self.columns))
 
 
-_MANY = Parameters(128, 128, 64, 64, 64, stages=3)
-_SOME = Parameters(64, 64, 64, 32, 32, stages=4)
-_FEW = Parameters(16, 32, 256, 16, 16, stages=4)
+_BY_ROWS = (
+    (16, Parameters(16, 32, 256, 16, 16, stages=4)),
+    (256, Parameters(64, 64, 64, 32, 32, stages=4)),
+    (None, Parameters(128, 128, 64, 64, 64, stages=3)),
+)
+"""For at most so many rows each."""
 
 
 def parameters(rows: int | None) -> Parameters:
-    """For a number of rows; None: not known."""
-    return matmul.by_rows(rows, _FEW, _SOME, _MANY)
+    """For a number of rows; None: any."""
+    return pick(_BY_ROWS, rows)
 
 
 def refusal(op: DequantMatmulOp, arch: Arch) -> str | None:
@@ -69,11 +73,11 @@ def build(op: DequantMatmulOp, kernels: Kernels, arch: Arch) -> ir.Value | None:
 
     Returns None where it has put what the only reader of the result computes in its place.
     """
-    rows = op.input.type.shape[0]
-    p = parameters(rows if is_static(rows) else None)
 
     def kernel(output: Output, columns: Index) -> Launch:
-        return emit_kernel(kernels, output, op.transpose_weight, op.group, p)
+        emit = functools.partial(emit_kernel, kernels, output, op.transpose_weight, op.group)
+        makes = [(most, functools.partial(emit, p)) for most, p in _BY_ROWS]
+        return launch_for(matmul.rows_of(op), makes)
 
     return output_of(op, kernel, lambda found: matmul.fits(op, found))
 

@@ -12,7 +12,8 @@ CONTAINER = "kernels"
 
 Size: TypeAlias = int | ir.Value
 Launch: TypeAlias = Callable[..., None]
-"""``launch(*arguments, grid=(x, y, z), shared=bytes)``: emits a launch."""
+"""``launch(*arguments, grid=(x, y, z), shared=bytes, when=condition)``: emits a launch; of no block
+where the condition, if there is one, does not hold."""
 
 
 class Kernels:
@@ -93,7 +94,12 @@ class Kernels:
                 build(*entry.arguments)
                 gpu.return_([])
 
-        def launch(*arguments: Any, grid: Sequence[Size], shared: Size = 0) -> None:
+        def launch(
+            *arguments: Any,
+            grid: Sequence[Size],
+            shared: Size = 0,
+            when: ir.Value | None = None,
+        ) -> None:
             operands = [
                 _fit(type_, argument)
                 for type_, argument in zip(self._types[name], arguments, strict=True)
@@ -101,9 +107,12 @@ class Kernels:
             bytes_ = None
             if not (isinstance(shared, int) and shared == 0):
                 bytes_ = arith.index_cast(ir.IntegerType.get_signless(32), _index(shared))
+            sizes = [_index(size) for size in (*grid, 1, 1)[:3]]
+            if when is not None:
+                sizes[0] = arith.select(when, sizes[0], _index(0))
             gpu.LaunchFuncOp(
                 [CONTAINER, name],
-                tuple(_index(size) for size in (*grid, 1, 1)[:3]),
+                tuple(sizes),
                 tuple(_index(size) for size in threads),
                 kernel_operands=operands,
                 dynamic_shared_memory_size=bytes_,

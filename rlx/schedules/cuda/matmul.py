@@ -11,7 +11,6 @@ element: right, but slow.
 
 import functools
 from dataclasses import dataclass
-from typing import TypeVar
 
 from rlx.dialects import emit
 from rlx.dialects.base import RlxOp
@@ -21,6 +20,7 @@ from rlx.dialects.types import is_static
 from rlx.host import ir, tensor, vector
 from rlx.schedules.cuda import code, tiles
 from rlx.schedules.cuda.arch import Arch
+from rlx.schedules.cuda.by_rows import launch_for, pick
 from rlx.schedules.cuda.code import Index
 from rlx.schedules.cuda.kernels import Kernels
 from rlx.schedules.cuda.output import Found, Launch, Output
@@ -28,11 +28,12 @@ from rlx.schedules.cuda.output import build as output_of
 from rlx.schedules.cuda.tiles import Lane, Memory, Tile
 
 __all__ = [
+    "FEW",
+    "SOME",
     "Parameters",
     "Product",
     "as_matrix",
     "build",
-    "by_rows",
     "by_tiles",
     "emit_kernel",
     "fits",
@@ -40,6 +41,7 @@ __all__ = [
     "place",
     "prepare",
     "refusal",
+    "rows_of",
     "with_rows_of",
 ]
 
@@ -81,23 +83,16 @@ class Parameters:
         )
 
 
-P = TypeVar("P", bound=Parameters)
-
+FEW = Parameters(16, 32, 128, 16, 16, stages=5)
+SOME = Parameters(64, 64, 64, 32, 32, stages=4)
 _MANY = Parameters(128, 128, 32, 64, 64, stages=4)
-_SOME = Parameters(64, 64, 64, 32, 32, stages=4)
-_FEW = Parameters(16, 32, 128, 16, 16, stages=5)
+_BY_ROWS = ((16, FEW), (256, SOME), (None, _MANY))
+"""For at most so many rows each."""
 
 
 def parameters(rows: int | None) -> Parameters:
-    """For a number of rows; None: not known."""
-    return by_rows(rows, _FEW, _SOME, _MANY)
-
-
-def by_rows(rows: int | None, few: P, some: P, many: P) -> P:
-    """One of three, for a number of rows; None: not known."""
-    if rows is None or rows > 256:
-        return many
-    return some if rows > 16 else few
+    """For a number of rows; None: any."""
+    return pick(_BY_ROWS, rows)
 
 
 def refusal(op: MatmulOp, arch: Arch) -> str | None:
@@ -147,13 +142,18 @@ def build(op: MatmulOp, kernels: Kernels, arch: Arch) -> ir.Value | None:
 
     Returns None where it has put what the only reader of the result computes in its place.
     """
-    rows = op.input.type.shape[0]
-    p = parameters(rows if is_static(rows) else None)
 
     def kernel(output: Output, columns: Index) -> Launch:
-        return emit_kernel(kernels, output, op.transpose_weight, p)
+        emit = functools.partial(emit_kernel, kernels, output, op.transpose_weight)
+        return launch_for(rows_of(op), [(most, functools.partial(emit, p)) for most, p in _BY_ROWS])
 
     return output_of(op, kernel, lambda found: fits(op, found))
+
+
+def rows_of(op: MatmulOp | DequantMatmulOp) -> int | None:
+    """Rows of the result; None if that is not known."""
+    rows = op.input.type.shape[0]
+    return rows if is_static(rows) else None
 
 
 def fits(op: MatmulOp | DequantMatmulOp, found: Found) -> bool:
@@ -182,11 +182,11 @@ def emit_kernel(kernels: Kernels, output: Output, transposed: bool, p: Parameter
 def by_tiles(launch: Launch, output: Output, p: Parameters, transposed: bool) -> Launch:
     """A function that emits the launch: a block for each tile of the result, the last buffer."""
 
-    def emit_launch(*buffers: ir.Value) -> None:
+    def emit_launch(*buffers: ir.Value, when: ir.Value | None = None) -> None:
         rows, columns = (code.dim(buffers[-1], axis) for axis in (0, 1))
         across = code.ceil_div(columns, output.width(p.columns))
         grid = code.multiply(code.ceil_div(rows, p.rows), across)
-        launch(*buffers, grid=[grid], shared=p.shared(transposed))
+        launch(*buffers, grid=[grid], shared=p.shared(transposed), when=when)
 
     return emit_launch
 

@@ -5,8 +5,9 @@ of the tile each, with sums in registers. At the end the tile goes through share
 rows are written 16 bytes at a time.
 """
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rlx.dialects.base import RlxOp
@@ -15,6 +16,7 @@ from rlx.dialects.types import is_static
 from rlx.host import arith, ir, vector
 from rlx.schedules.cuda import code, hopper, matmul
 from rlx.schedules.cuda.arch import Arch
+from rlx.schedules.cuda.by_rows import launch_for
 from rlx.schedules.cuda.code import Index
 from rlx.schedules.cuda.hopper import BOX, GROUP, Roles
 from rlx.schedules.cuda.kernels import Kernels
@@ -23,6 +25,9 @@ from rlx.schedules.cuda.output import build as output_of
 from rlx.schedules.cuda.tiles import Lane, Tile
 
 __all__ = ["Parameters", "build", "emit_kernel", "parameters", "prepare", "refusal"]
+
+FEW_ROWS = 64
+"""Up to here the portable kernels are better: they have smaller tiles."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ def refusal(op: MatmulOp, arch: Arch) -> str | None:
         return reason
     shape = op.input.type.shape
     leading = list(shape[:-1])
-    if all(map(is_static, leading)) and math.prod(leading) <= 64:
+    if all(map(is_static, leading)) and math.prod(leading) <= FEW_ROWS:
         return "there are few rows"
     if len(shape) == 1 or not all(map(hopper.is_mappable, (op.input, op.weight))):
         return "rows may not be aligned to 16 bytes"
@@ -90,8 +95,14 @@ def build(op: MatmulOp, kernels: Kernels, arch: Arch) -> ir.Value | None:
 
     def kernel(output: Output, columns: Index) -> Launch:
         assert isinstance(columns, int)  # else it was refused
-        p = parameters(columns * len(output.offsets))
-        return emit_kernel(kernels, output, op.transpose_weight, p)
+        p, rows, few = parameters(columns * len(output.offsets)), matmul.rows_of(op), []
+        if rows is None and (len(output.offsets) == 1 or op.transpose_weight):
+            few = [(16, matmul.FEW), (FEW_ROWS, matmul.SOME)]
+        emit = functools.partial(matmul.emit_kernel, kernels, output, op.transpose_weight)
+        makes: list[tuple[int | None, Callable[[], Launch]]]
+        makes = [(most, functools.partial(emit, small)) for most, small in few]
+        many = functools.partial(emit_kernel, kernels, output, op.transpose_weight, p)
+        return launch_for(rows, [*makes, (None, many)])
 
     return output_of(op, kernel, lambda found: True)
 
@@ -114,7 +125,9 @@ def emit_kernel(kernels: Kernels, output: Output, transposed: bool, p: Parameter
         attributes={"nvvm.minctasm": one},
     )
 
-    def emit_launch(input: ir.Value, weight: ir.Value, *outs: ir.Value) -> None:
+    def emit_launch(
+        input: ir.Value, weight: ir.Value, *outs: ir.Value, when: ir.Value | None = None
+    ) -> None:
         maps = [
             hopper.describe(input, kernel.left_box),
             hopper.describe(weight, kernel.right_box),
@@ -122,7 +135,8 @@ def emit_kernel(kernels: Kernels, output: Output, transposed: bool, p: Parameter
         down = code.ceil_div(code.dim(outs[-1], 0), p.rows)
         across = code.ceil_div(code.dim(outs[-1], 1), kernel.width)
         inner = code.dim(input, 1)
-        launch(*maps, inner, *outs, grid=[code.multiply(down, across)], shared=p.shared)
+        grid = [code.multiply(down, across)]
+        launch(*maps, inner, *outs, grid=grid, shared=p.shared, when=when)
 
     return emit_launch
 
