@@ -31,20 +31,14 @@ def _backend() -> Any:
 
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
+        # With it comes the C library.
+        try:
+            llvm.load_library_permanently("libm.so.6")  # of glibc; to look for it takes longer
+        except RuntimeError:
+            if libm := ctypes.util.find_library("m"):
+                llvm.load_library_permanently(libm)
         _llvm = llvm
     return _llvm
-
-
-@cache
-def _add_math() -> None:
-    """Makes the math library known to LLVM, where Python itself does not use it; takes a while."""
-    if libm := ctypes.util.find_library("m"):
-        _llvm.load_library_permanently(libm)
-
-
-def _absent(needed: set[str]) -> list[str]:
-    """The functions that LLVM does not find in this process."""
-    return sorted(name for name in needed if not _llvm.address_of_symbol(name))
 
 
 def _add_openmp(needed: set[str]) -> None:
@@ -90,9 +84,7 @@ class Loaded:
             # LLVM would end the process at the first one that it does not find.
             needed.discard("_GLOBAL_OFFSET_TABLE_")
             _add_openmp({name for name in needed if openmp.is_openmp(name)})
-            if _absent(needed):
-                _add_math()
-            if absent := _absent(needed):
+            if absent := sorted(name for name in needed if not llvm.address_of_symbol(name)):
                 raise LoadError(f"the compiled code needs unknown functions: {', '.join(absent)}")
             try:
                 machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
