@@ -274,16 +274,17 @@ class TestAttention:
         assert np.isnan(result[..., 20]).all()
         assert np.isfinite(np.delete(result, 20, axis=2)).all()
 
-    def test_a_weight_that_becomes_zero_silences_a_value(self):
+    @pytest.mark.parametrize("queries", [1, 40])
+    def test_a_weight_that_becomes_zero_silences_a_value(self, queries):
         """The largest score comes in a later tile than the infinite value, in several steps."""
-        q = np.ones((1, 1, 16), np.float32)
+        q = np.ones((1, queries, 16), np.float32)
         scores = np.repeat([0.0, 80.0, 160.0, 240.0], 64)
         k = np.repeat(scores[:, None] / 16, 16, axis=1)[None].astype(np.float32)
         v = np.ones((1, 256, 16), np.float32)
         v[0, 5] = np.inf
         options = {"num_heads": 1, "head_dim": 16, "scale": 1.0}
         result = compiled(AttentionOp, [q, k, v], HERE[0], **options)(q, k, v)
-        assert_close(result, np.ones((1, 1, 16)))
+        assert_close(result, np.ones((1, queries, 16)))
 
     @pytest.mark.parametrize("score", [1e4, -1e4, 1e38])
     def test_large_scores(self, score):

@@ -1,8 +1,8 @@
 """`rlx.attention`: keys and values in tiles, with an online softmax.
 
 The heads of a group share their keys and values: the rows of a block are pairs of a query and a
-head of the group. A tile of keys is transposed and a tile of values copied once for all rows. For
-each block and tile
+head of the group. A tile of keys is transposed and a tile of values copied once for all rows. A
+block meets one tile after the other, slice by slice. For each slice and tile
 
 * scores: a register-blocked product of the scaled queries with the tile of keys;
 * what causality, windows, lengths and the mask hide becomes -inf, in tiles at an edge only;

@@ -1,7 +1,8 @@
 """A block of queries against all tiles of keys that it sees."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rlx.host import arith, ir
@@ -12,6 +13,15 @@ from rlx.schedules.cpu.attention.steps import TileSteps
 from rlx.schedules.cpu.code import Index
 
 __all__ = ["Block"]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Some rows of a block: which slice it is, its first row, and how many there are."""
+
+    number: ir.Value
+    row: Index
+    height: Index
 
 
 class Block:
@@ -27,10 +37,13 @@ class Block:
     ):
         a = steps.a
         self.a, self.steps, self.given, self.tiles = a, steps, given, tiles
-        self.queries, self.scores, self.sums, self.totals = (
-            code.alloc(type_.shape, code.f32()) for type_ in (a.queries, a.scores, a.sums, a.totals)
+        self.queries, self.sums, self.totals = (
+            code.alloc([a.p.slices, *type_.shape], code.f32())
+            for type_ in (a.queries, a.sums, a.totals)
         )
-        self.tops, self.factors = (code.alloca(a.stats.shape, code.f32()) for _ in range(2))
+        self.scores = code.alloc(a.scores.shape, code.f32())
+        self.tops = code.alloca([a.p.slices, *a.stats.shape], code.f32())
+        self.factors = code.alloca(a.stats.shape, code.f32())
         self.spans = code.alloca(a.spans.shape, ir.IndexType.get())
 
     def run(
@@ -53,74 +66,114 @@ class Block:
             fetch: gives the place of a tile.
         """
         a, steps = self.a, self.steps
-        tables = self.given["query_tables"]
-        steps.load_queries(self.given["query"], self.queries, batch, group, row, height, *tables)
-        repeat = code.index(a.repeat)
 
-        def position(i: Index) -> Index:
-            return code.add(offset, arith.divui(code.index(code.add(row, i)), repeat))
+        def each(
+            body: Callable[..., list[ir.Value] | None], inits: Sequence[ir.Value] = ()
+        ) -> list[ir.Value]:
+            def one(n: ir.Value, *carried: ir.Value) -> list[ir.Value] | None:
+                start = code.multiply(n, a.p.queries)
+                left = code.minimum(code.subtract(height, start), a.p.queries)
+                return body(Slice(n, code.add(row, start), left), *carried)
 
-        first, last = position(0), position(code.subtract(height, 1))
-        low, inner_high = a.reach(first, used)
-        inner_low, high = a.reach(last, used)
-        lowest = code.splat(-math.inf, a.lanes)
-        code.loop(0, a.p.queries, a.lanes, lambda i: code.store(lowest, self.tops, [i]))
+            return code.loop(0, code.ceil_div(height, a.p.queries), 1, one, inits)
 
-        def span(start: ir.Value, s: ir.Value) -> None:
-            top = code.multiply(s, a.p.rows)
-            bottom = code.minimum(code.add(top, a.p.rows - 1), code.subtract(height, 1))
-            low, _ = a.reach(position(top), used)
-            _, high = a.reach(position(bottom), used)
+        def reach(first: Index, count: Index) -> tuple[Index, Index, Index, Index]:
+            """The keys that some of ``count`` rows see, and those that all of them see."""
+
+            def position(i: Index) -> Index:
+                return code.add(offset, arith.divui(code.index(i), code.index(a.repeat)))
+
+            low, inner_high = a.reach(position(first), used)
+            last = position(code.subtract(code.add(first, count), 1))
+            inner_low, high = a.reach(last, used)
+            return low, high, inner_low, inner_high
+
+        def load(part: Slice) -> None:
+            where = [batch, group, part.row, part.height, *self.given["query_tables"]]
+            steps.load_queries(self.given["query"], self.of(part, "queries"), *where)
+            lowest, tops = code.splat(-math.inf, a.lanes), self.of(part, "tops")
+            code.loop(0, a.p.queries, a.lanes, lambda i: code.store(lowest, tops, [i]))
+
+        def clear(part: Slice) -> None:
+            nothing, totals = code.splat(0.0, a.lanes), self.of(part, "totals")
+            code.loop(0, part.height, 1, lambda i: code.store(nothing, totals, [i, 0]))
+
+        def span(part: Slice, start: ir.Value, strip: ir.Value) -> None:
+            top = code.multiply(strip, a.p.rows)
+            count = code.minimum(code.subtract(part.height, top), a.p.rows)
+            low, high, *_ = reach(code.add(part.row, top), count)
             is_first = arith.index_castui(ir.IndexType.get(), code.at_most(start, low))
-            code.store_scalar(is_first, self.spans, [s, 2])
             begin, end = (
                 code.maximum(code.minimum(code.subtract(bound, start), a.p.keys), 0)
                 for bound in (low, high)
             )
             # Whole steps of the products.
             begin = code.subtract(begin, arith.remui(code.index(begin), code.index(2)))
-            code.store_scalar(code.index(begin), self.spans, [s, 0])
-            code.store_scalar(code.index(code.round_up(end, 2)), self.spans, [s, 1])
+            for n, value in enumerate((begin, code.round_up(end, 2), is_first)):
+                code.store_scalar(code.index(value), self.spans, [strip, n])
 
-        def visit(tile: ir.Value, again: ir.Value) -> None:
-            slot = fetch(tile)
-            start = code.multiply(tile, a.p.keys)
+        def meet(part: Slice, start: ir.Value, slot: ir.Value, inside: ir.Value) -> None:
+            height = part.height
             strips = code.ceil_div(height, a.p.rows)
-            code.loop(0, strips, 1, lambda s: span(start, s))
-            keys, values = self.tiles
-            steps.score(self.queries, keys, self.scores, self.spans, slot, height)
+            code.loop(0, strips, 1, lambda strip: span(part, start, strip))
+            steps.score(
+                self.of(part, "queries"), self.tiles[0], self.scores, self.spans, slot, height
+            )
             if steps.cap is not None:
                 steps.cap(self.scores, self.spans, height)
-            inside = arith.andi(
-                code.at_most(inner_low, start),
-                code.at_most(code.add(start, a.p.keys), inner_high),
-            )
 
             def hide() -> None:
                 mask = self.given["mask"]
-                where = [batch, group, row, height, start, offset, used, self.given["keys"]]
+                where = [batch, group, part.row, height, start, offset, used, self.given["keys"]]
                 steps.hide(self.scores, self.spans, *where, *([] if mask is None else [mask]))
 
             if a.mask is not None:
                 hide()
             else:
                 code.if_(inside, lambda: None, hide)
-            steps.softmax(self.scores, self.tops, self.totals, self.factors, self.spans, height)
-            rest = [values, self.sums, self.factors, self.spans, slot, height]
+            state = [self.of(part, "tops"), self.of(part, "totals")]
+            steps.softmax(self.scores, *state, self.factors, self.spans, height)
 
-            code.if_(
-                again,
-                lambda: steps.add_safely(self.scores, *rest),
-                lambda: steps.add_values(self.scores, *rest),
-            )
+        def add(part: Slice, slot: ir.Value, again: ir.Value) -> None:
+            given = [self.tiles[1], self.of(part, "sums"), self.factors, self.spans]
+            given = [self.scores, *given, slot, part.height]
+            code.if_(again, lambda: steps.add_safely(*given), lambda: steps.add_values(*given))
+
+        def visit(tile: ir.Value, again: ir.Value) -> None:
+            slot = fetch(tile)
+            start = code.multiply(tile, a.p.keys)
+            end = code.add(start, a.p.keys)
+
+            def one(part: Slice) -> None:
+                low, high, inner_low, inner_high = reach(part.row, part.height)
+                inside = arith.andi(code.at_most(inner_low, start), code.at_most(end, inner_high))
+
+                def both() -> None:
+                    meet(part, start, slot, inside)
+                    add(part, slot, again)
+
+                code.if_(arith.andi(code.less(low, end), code.less(start, high)), both)
+
+            each(one)
+
+        def finish(part: Slice, flag: ir.Value) -> list[ir.Value]:
+            sums, totals = self.of(part, "sums"), self.of(part, "totals")
+            where = [self.given["out"], batch, group, part.row, part.height]
+            return [arith.addf(flag, softmax.finish(a, sums, totals, *where))]
 
         def run(again: ir.Value) -> ir.Value:
-            nothing = code.splat(0.0, a.lanes)
-            code.loop(0, height, 1, lambda i: code.store(nothing, self.totals, [i, 0]))
+            each(clear)
+            low, high, *_ = reach(row, height)
             begin = arith.divui(code.index(low), code.index(a.p.keys))
             end = code.ceil_div(high, a.p.keys)
             code.loop(begin, end, 1, lambda tile: visit(tile, again))
-            where = [self.given["out"], batch, group, row, height]
-            return softmax.finish(a, self.sums, self.totals, *where)
+            return each(finish, [code.scalar(0.0)])[0]
 
+        each(load)
         attempts(run)
+
+    def of(self, part: Slice, name: str) -> ir.Value:
+        """The rows of a slice in a buffer that has those of the block."""
+        buffer = getattr(self, name)
+        type_ = self.a.stats if name == "tops" else getattr(self.a, name)
+        return code.inner(buffer, type_, part.number)

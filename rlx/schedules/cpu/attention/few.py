@@ -9,7 +9,7 @@ together. Chunks do not depend on the number of threads, and so neither does the
 import math
 from collections.abc import Callable
 
-from rlx.host import arith, ir, memref
+from rlx.host import arith, ir
 from rlx.schedules.cpu import code
 from rlx.schedules.cpu.attention import softmax
 from rlx.schedules.cpu.attention.attempts import attempts
@@ -82,10 +82,12 @@ class _Few(Attention):
             used, offset = self.extent(given, batch, queries_of)
 
             def places(group: ir.Value) -> list[ir.Value]:
-                return [_at(x, t, unit, group) for x, t in zip(state, self.parts, strict=True)]
+                return [
+                    code.inner(x, t, unit, group) for x, t in zip(state, self.parts, strict=True)
+                ]
 
             def block(group: ir.Value) -> ir.Value:
-                return _at(queries, a.queries, group)
+                return code.inner(queries, a.queries, group)
 
             def prepare(group: ir.Value) -> None:
                 tables = given["query_tables"]
@@ -280,7 +282,7 @@ class _Tile:
             code.loop(low, high, _KEYS, some)
 
         def scores(group: ir.Value) -> ir.Value:
-            return _at(self.scores, a.scores, code.index(code.subtract(group, groups[0])))
+            return code.inner(self.scores, a.scores, code.index(code.subtract(group, groups[0])))
 
         def weigh(group: ir.Value) -> None:
             here = scores(group)
@@ -320,20 +322,3 @@ def _clear(a: Problem, sums: ir.Value, totals: ir.Value, height: Index) -> None:
         code.store(zero, totals, [i, 0])
 
     code.loop(0, code.round_up(height, a.p.rows), 1, row)
-
-
-def _at(buffer: ir.Value, type_: ir.MemRefType, *indices: ir.Value) -> ir.Value:
-    """The part of ``buffer`` at leading indices, of a type without them."""
-    shape = type_.shape
-    count = len(indices)
-    dynamic = ir.ShapedType.get_dynamic_stride_or_offset()
-    return memref.SubViewOp(
-        type_,
-        buffer,
-        list(indices),
-        [],
-        [],
-        [dynamic] * count + [0] * len(shape),
-        [1] * count + list(shape),
-        [1] * (count + len(shape)),
-    ).result

@@ -40,7 +40,7 @@ class _Many(Attention):
         size, queries = code.dim(inputs[0], 0), code.dim(inputs[0], 1)
         keys = code.dim(inputs[1], 1)
         rows = code.multiply(queries, a.repeat)
-        blocks, tiles = code.ceil_div(rows, a.p.queries), code.ceil_div(keys, a.p.keys)
+        blocks, tiles = code.ceil_div(rows, a.block), code.ceil_div(keys, a.p.keys)
         heads = code.multiply(size, a.groups)
         products = code.multiply(code.multiply(heads, rows), keys)
         work = arith.divui(code.multiply(products, 2 * (a.dims + a.v_dims)), code.index(_FLOPS))
@@ -63,7 +63,7 @@ class _Many(Attention):
         index = ir.IndexType.get()
         types = [*self.inputs, a.key_tiles, a.value_tiles, index]
         pack = kernels.parallel(f"{self.name}_pack", types, self.pack)
-        run = kernels.parallel(f"{self.name}_blocks", [*types, a.storage], self.run)
+        run = kernels.parallel(f"{self.name}_blocks", [*types, index, a.storage], self.run)
 
         def some(first: ir.Value) -> None:
             count = code.minimum(code.subtract(heads, first), at_once)
@@ -73,7 +73,7 @@ class _Many(Attention):
                 pack(parts, code.multiply(count, tiles), *given)
 
             code.if_(one_block, lambda: None, pack_all)
-            run(parts, code.multiply(count, blocks), *given, out)
+            run(parts, code.multiply(count, blocks), *given, parts, out)
 
         code.loop(0, heads, code.maximum(at_once, 1), some)
 
@@ -113,11 +113,11 @@ class _Many(Attention):
     def run(self, part: ir.Value, low: ir.Value, high: ir.Value, *arguments: ir.Value) -> None:
         """Computes blocks ``low`` to ``high`` of the heads from a first one on."""
         a = self.a
-        *inputs, keys, values, first, out = arguments
+        *inputs, keys, values, first, parts, out = arguments
         given = self.named(inputs)
         queries = code.dim(given["query"], 1)
         rows = code.multiply(queries, a.repeat)
-        blocks = code.ceil_div(rows, a.p.queries)
+        blocks = code.ceil_div(rows, a.block)
         tiles = code.index(code.ceil_div(given["keys"], a.p.keys))
         one_block = code.less(blocks, 2)
         block = Block(self.steps, given | {"out": out}, (keys, values))
@@ -127,10 +127,11 @@ class _Many(Attention):
             head = code.add(first, place)
             batch, group = self.place(head)
             used, offset = self.extent(given, batch, queries)
-            row = code.multiply(
-                self.turn(arith.remui(number, code.index(blocks)), blocks), a.p.queries
-            )
-            height = code.minimum(code.subtract(rows, row), a.p.queries)
+            own = arith.remui(number, code.index(blocks))
+            # Alone, one after the other: they see much the same keys.
+            own = arith.select(code.less(1, parts), self.turn(own, blocks), own)
+            row = code.multiply(own, a.block)
+            height = code.minimum(code.subtract(rows, row), a.block)
 
             def fetch(tile: ir.Value) -> ir.Value:
                 def pack() -> list[ir.Value]:
@@ -144,7 +145,7 @@ class _Many(Attention):
 
         code.loop(low, high, 1, one)
 
-    def turn(self, number: ir.Value, blocks: Index) -> Index:
+    def turn(self, number: ir.Value, blocks: Index) -> ir.Value:
         """The first, the last, the second and so on: causal blocks differ in how much they see."""
         half = arith.divui(number, code.index(2))
         from_end = code.subtract(code.subtract(blocks, 1), half)

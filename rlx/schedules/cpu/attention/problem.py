@@ -20,19 +20,22 @@ class Parameters:
 
     Attributes:
         rows, vectors: the products keep rows x vectors registers of sums.
-        queries: rows of a block, a multiple of ``rows`` and of the lanes.
+        queries: rows of a slice, a multiple of ``rows`` and of the lanes. What a slice has to do
+            with a tile is done before the next slice: its scores stay in the nearest cache.
+        slices: how many of them a block has, at most.
         keys: keys of a tile, a multiple of the columns of a product.
     """
 
     rows: int
     vectors: int
     queries: int
+    slices: int
     keys: int
 
 
 _PARAMETERS = {
-    "avx512": Parameters(rows=8, vectors=2, queries=128, keys=128),
-    "avx2": Parameters(rows=6, vectors=2, queries=96, keys=128),
+    "avx512": Parameters(rows=8, vectors=2, queries=16, slices=8, keys=128),
+    "avx2": Parameters(rows=6, vectors=2, queries=24, slices=4, keys=128),
 }
 
 FEW = 24
@@ -137,8 +140,13 @@ class Problem:
         return -(-self.v_dims // self.width) * self.width
 
     @property
+    def block(self) -> int:
+        """Rows of a block."""
+        return self.p.queries * self.p.slices
+
+    @property
     def strips(self) -> int:
-        """How many times a block has the rows of a product."""
+        """How many times a slice has the rows of a product."""
         return self.p.queries // self.p.rows
 
     # -- buffers -----------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ __all__ = [
     "alloca",
     "dim",
     "f32",
+    "inner",
     "matrix",
     "part",
     "to_buffer",
@@ -62,6 +63,22 @@ def part(buffer: ir.Value, start: Sequence[Index], shape: Sequence[Index]) -> ir
         dynamic,
         dynamic,
         ir.DenseI64ArrayAttr.get([1] * rank),
+    ).result
+
+
+def inner(buffer: ir.Value, type_: ir.MemRefType, *indices: ir.Value) -> ir.Value:
+    """The part of ``buffer`` at leading indices, of a type without them."""
+    shape, count = type_.shape, len(indices)
+    dynamic = ir.ShapedType.get_dynamic_stride_or_offset()
+    return memref.SubViewOp(
+        type_,
+        buffer,
+        list(indices),
+        [],
+        [],
+        [dynamic] * count + [0] * len(shape),
+        [1] * count + list(shape),
+        [1] * (count + len(shape)),
     ).result
 
 
