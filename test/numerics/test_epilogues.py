@@ -388,6 +388,30 @@ class TestNearMisses:
         assert_close(function(X, r), product(X) - r)
 
 
+def test_a_result_that_is_turned_is_no_epilogue():
+    matrix = f"tensor<64x{INNER}xf32>"
+    text = f"""
+      #all = affine_map<(i, j) -> (i, j)>
+      #turned = affine_map<(i, j) -> (j, i)>
+      func.func @main(%x: {matrix}, %w: {matrix} {{rlx.param, rlx.name = "w"}})
+        -> tensor<64x64xf32> {{
+        %y = "rlx.matmul"(%x, %w) {{transpose_weight = true}}
+          : ({matrix}, {matrix}) -> tensor<64x64xf32>
+        %e = tensor.empty() : tensor<64x64xf32>
+        %z = linalg.generic {{indexing_maps = [#all, #turned],
+          iterator_types = ["parallel", "parallel"]}}
+          ins(%y : tensor<64x64xf32>) outs(%e : tensor<64x64xf32>) {{
+        ^bb0(%a: f32, %out: f32):
+          %n = arith.negf %a : f32
+          linalg.yield %n : f32
+        }} -> tensor<64x64xf32>
+        return %z : tensor<64x64xf32>
+      }}"""
+    x, w = random((64, INNER)), weight(64)
+    function = rlx.compile(text, "cpu{threads=1}", cache=False).bind({"w": w})
+    assert_close(function(x), -np.matmul(*wide(x, w.T)).T)
+
+
 def test_residual_with_leading_dimensions():
     """Rows of several axes; sizes that are checked at run time."""
     text = f"""
