@@ -48,7 +48,7 @@ def wide(*arrays):
     return [array.astype(np.float64) for array in arrays]
 
 
-ROWS = [0, 1, 5, 17, 23, 127]
+ROWS = [0, 1, 5, 17, 23, 127, 383, 384, 397]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ ROWS = [0, 1, 5, 17, 23, 127]
     ],
 )
 def test_packed_weight(isa, transposed, dtype):
-    """Many rows and few; the last panel and the last tiles are not full."""
+    """Few rows, some, and many; the last panel and the last tiles are not full."""
     columns = 131
     text = source(
         columns,
@@ -124,7 +124,7 @@ def test_known_columns(columns):
     text = source(columns, f"return %y : tensor<?x{columns}xf32>", f"tensor<?x{columns}xf32>")
     w = weight(columns)
     function = rlx.compile(text, cache=False).bind({"w": w})
-    for rows in (7, 131):
+    for rows in (7, 131, 400):
         x = random((rows, INNER))
         assert_close(function(x), np.matmul(*wide(x, w.T)))
 

@@ -19,7 +19,7 @@ from rlx.schedules.cpu.isa import Isa
 from rlx.schedules.cpu.layout import PANEL
 from rlx.schedules.cpu.micro import PACE, Tile, micro, panels_type
 
-__all__ = ["Parameters", "kernel", "parameters"]
+__all__ = ["MANY_ROWS", "Parameters", "kernel", "parameters"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ class Parameters:
         return "_".join(map(str, self.rows)) + "x" + "_".join(map(str, self.panels))
 
 
+MANY_ROWS = 384  # from here on, higher tiles leave over little
+
 _PARAMETERS = {
     "avx512": Parameters(rows=(6, 4, 2), panels=(4, 2)),
     "avx2": Parameters(rows=(6, 4, 2), panels=(1,)),
@@ -58,7 +60,6 @@ _PARAMETERS = {
 # Higher and narrower tiles read half as much of the weight per step, and leave more rows over. Half
 # as many rows at a time leave more of the cache to panels, which often share sets of it.
 _TALL = {"avx512": Parameters(rows=(14, 8, 4), panels=(2,), block_rows=84)}
-_MANY_ROWS = 384  # from here on, what is left over is little
 _MANY_PANELS = 64  # from here on, the last tile is as wide as the others
 _APART = 16  # elements between rows: those that a tile needs together are in different sets of L1
 
@@ -68,14 +69,18 @@ def parameters(
     weight: ir.Type | None = None,
     rows: int = code.DYNAMIC,
     columns: int = code.DYNAMIC,
+    many: bool = False,
 ) -> Parameters:
-    """Those of an instruction set, with the tiles that so many rows and columns need."""
+    """Those of an instruction set, with the tiles that so many rows and columns need.
+
+    ``many`` says that there are at least `MANY_ROWS`.
+    """
     p = _PARAMETERS[isa.name]
     if weight is not None and weight != code.f32():
         # Panels are widened once per block of rows, into the cache.
         twice, both = 2 * p.block_rows, 2 * p.rows_of_thread
         p = replace(p, block_rows=twice, inner=p.inner // 2, rows_of_thread=both)
-    elif is_static(rows) and rows >= _MANY_ROWS:
+    elif many:
         p = _TALL.get(isa.name, p)
     if is_static(columns):
         count = -(-columns // PANEL)
@@ -96,8 +101,7 @@ def kernel(
     weight: ir.Type,
     isa: Isa,
     epilogue: Epilogue | None = None,
-    rows: int = code.DYNAMIC,
-    columns: int = code.DYNAMIC,
+    sizes: Parameters | None = None,
 ) -> Kernel:
     """input [M, K], weight in panels, f32 result [M, N], which is overwritten.
 
@@ -108,9 +112,9 @@ def kernel(
         input, weight: their element types.
         isa: what the kernel is made of.
         epilogue: what is done to each block of the product.
-        rows, columns: the size of the result, where it is known.
+        sizes: of blocks and tiles; by default those for any number of rows and columns.
     """
-    p = parameters(isa, weight, rows, columns)
+    p = sizes or parameters(isa, weight)
     f32 = code.f32()
     outputs = [code.matrix(f32)] if epilogue is None else epilogue.types()
     types = [code.matrix(input), panels_type(weight), *outputs]

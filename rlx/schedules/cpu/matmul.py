@@ -181,24 +181,28 @@ def _with_panels(
 
     With an epilogue, its buffers take the place of the result.
     """
-    types = [code.matrix(element), panels_type(element)]
+    outputs = [code.matrix(code.f32())] if epilogue is None else epilogue.types()
+    types = [code.matrix(element), panels_type(element), *outputs]
+    usual, tall = (gemm.parameters(isa, element, *shape, many) for many in (False, True))
 
     def many() -> Kernel:
-        return gemm.kernel(kernels, element, element, isa, epilogue, *shape)
+        blocks = partial(gemm.kernel, kernels, element, element, isa, epilogue)
+        if usual == tall:
+            return blocks(usual)
+        some, most = partial(blocks, usual), partial(blocks, tall)
+        return by_rows(kernels, f"{name}_many", types, shape[0], gemm.MANY_ROWS - 1, some, most)
 
     def few() -> Kernel:
         run = few_rows.panels_kernel(kernels, element, element, isa)
         if epilogue is None:
             return run
-        return finished(kernels, f"rlx_matmul_few_{element}_{isa.name}", types, run, epilogue, isa)
+        name = f"rlx_matmul_few_{element}_{isa.name}"
+        return finished(kernels, name, types[:2], run, epilogue, isa)
 
-    tiles = gemm.parameters(isa, element, *shape).tiles
-    name = f"rlx_matmul_panels_{element}_{isa.name}_{tiles}"
-    outputs = [code.matrix(code.f32())] if epilogue is None else epilogue.types()
+    name = f"rlx_matmul_panels_{element}_{isa.name}_{usual.tiles}"
     if epilogue is not None:
         name = epilogue.name(kernels, name)
-    most = few_rows.most_panels(isa)
-    return by_rows(kernels, name, [*types, *outputs], shape[0], most, few, many)
+    return by_rows(kernels, name, types, shape[0], few_rows.most_panels(isa), few, many)
 
 
 def _matmul(kernels: Kernels, element: ir.Type, transposed: bool, rows: int, isa: Isa) -> Kernel:
