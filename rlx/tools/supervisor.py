@@ -59,7 +59,9 @@ def supervise(work: Callable[[Phase], int], crashed: Callable[[dict[str, str], s
         _grow_stack()
         _child(work, phase)
     with _forwarded(pid):
-        _, status = os.waitpid(pid, 0)
+        # A signal that came to both may be forwarded late: until then the child must be known.
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    _, status = os.waitpid(pid, 0)
     if os.WIFEXITED(status):
         return os.WEXITSTATUS(status)
     number = os.WTERMSIG(status)
