@@ -27,7 +27,6 @@ from rlx.schedules.cuda.arch import Arch
 from rlx.schedules.cuda.attention_mma import Attention
 from rlx.schedules.cuda.attention_tiles import Parameters, columns_of
 from rlx.schedules.cuda.by_rows import conditions
-from rlx.schedules.cuda.code import Index
 from rlx.schedules.cuda.kernels import Kernels
 from rlx.schedules.cuda.softmax import Problem, Turn
 from rlx.schedules.cuda.turned import queries_of
@@ -101,8 +100,7 @@ def prepare(op: AttentionOp) -> tuple[RlxOp, ir.Value]:
 def build(op: AttentionOp, kernels: Kernels, arch: Arch) -> ir.Value:
     """Emits buffers and launches for an op that :func:`prepare` made; returns the result."""
     problem, query, tables = turned_by(op)
-    rows = _rows(op)
-    p = parameters(problem, arch, rows)
+    p = parameters(problem, arch, _rows(op))
     assert p is not None  # else it was refused
     element = op.query.type.element_type
     shape = emit.sizes(op.query)
@@ -110,28 +108,36 @@ def build(op: AttentionOp, kernels: Kernels, arch: Arch) -> ir.Value:
     result = code.alloc(shape, element)
     buffers = [code.to_buffer(x) for x in (query, op.key, op.value, *tables)]
     buffers += [code.to_buffer(x) for x in (op.mask, op.kv_lengths) if x is not None]
-    launches = [] if rows is not None else few_rows(kernels, problem, arch)
-    limits = [*(most for most, _ in launches), None]
-    several = conditions(rows_of(problem, buffers[0]), limits)
-    for (_, launch), when in zip(launches, several[:-1], strict=True):
-        launch(buffers, result, when)
-    emit_kernel(kernels, problem, p)(buffers, result, several[-1])
+    many = launch_few(op, kernels, problem, arch, buffers, result)
+    emit_kernel(kernels, problem, p)(buffers, result, many)
     return code.to_tensor(result)
 
 
-def rows_of(problem: Problem, query: ir.Value) -> Index:
-    """Rows that share keys: queries times the heads of a group."""
-    return code.multiply(code.dim(query, 1), problem.repeat)
+def launch_few(
+    op: AttentionOp,
+    kernels: Kernels,
+    problem: Problem,
+    arch: Arch,
+    buffers: list[ir.Value],
+    result: ir.Value,
+) -> ir.Value | None:
+    """Emits launches of kernels for few rows, where only a call tells how many there are.
 
-
-def few_rows(kernels: Kernels, problem: Problem, arch: Arch) -> list[tuple[int, Any]]:
-    """Kernels for at most so many rows each, where that is known at run time only."""
-    found = []
+    Returns the condition under which there are more; None: nothing is to be asked.
+    """
+    if _rows(op) is not None:
+        return None
+    few = []
     for most in (16, FEW_ROWS):
         p = parameters(problem, arch, most)
         if p is not None and p.split:
-            found.append((most, emit_kernel(kernels, problem, p)))
-    return found
+            few.append((most, emit_kernel(kernels, problem, p)))
+    # Rows that share keys: queries times the heads of a group.
+    rows = code.multiply(code.dim(buffers[0], 1), problem.repeat)
+    *several, many = conditions(rows, [*(most for most, _ in few), None])
+    for (_, launch), when in zip(few, several, strict=True):
+        launch(buffers, result, when)
+    return many
 
 
 def turned_by(op: AttentionOp) -> tuple[Problem, ir.Value, list[ir.Value]]:

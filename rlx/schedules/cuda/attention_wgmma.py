@@ -20,7 +20,6 @@ from rlx.schedules.cuda import attention, code, hopper
 from rlx.schedules.cuda.arch import Arch
 from rlx.schedules.cuda.attention_copies import Parameters
 from rlx.schedules.cuda.attention_hopper import Attention
-from rlx.schedules.cuda.by_rows import conditions
 from rlx.schedules.cuda.kernels import Kernels
 from rlx.schedules.cuda.softmax import Problem
 
@@ -86,13 +85,7 @@ def build(op: AttentionOp, kernels: Kernels, arch: Arch) -> ir.Value:
         split = emit.split_axis(value, 2, [heads, dims])
         buffers.append(code.to_buffer(split))
     flat += [code.to_buffer(x) for x in (op.mask, op.kv_lengths) if x is not None]
-    few = []
-    if not is_static(op.query.type.shape[1]):
-        few = attention.few_rows(kernels, problem, arch)
-    limits = [*(most for most, _ in few), None]
-    *several, many = conditions(attention.rows_of(problem, flat[0]), limits)
-    for (_, launch), when in zip(few, several, strict=True):
-        launch(flat, result, when)
+    many = attention.launch_few(op, kernels, problem, arch, flat, result)
     p = parameters(problem)
     flags = emit_kernel(kernels, problem, p)(buffers, flat[3:], result, many)
     # Where infinite values showed that must not, rows are computed once more.
