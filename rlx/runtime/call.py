@@ -8,7 +8,13 @@ from rlx.runtime.errors import ArgumentError
 from rlx.runtime.overlap import Span, find_overlap, find_within
 from rlx.runtime.program import Program
 
-__all__ = ["check_overlap", "match"]
+__all__ = ["check_overlap", "free_arguments", "match"]
+
+
+def free_arguments(program: Program, bound: Collection[int]) -> dict[str, int]:
+    """The arguments that a call takes, in order: their names and numbers."""
+    specs = enumerate(program.arguments)
+    return {spec.name: number for number, spec in specs if number not in bound}
 
 
 def match(
@@ -19,7 +25,7 @@ def match(
     Args:
         program: what is called.
         args, kwargs: the values, by position and by name.
-        free: the arguments that a call takes, in order: their names and numbers.
+        free: the arguments that a call takes, as :func:`free_arguments` gives them.
 
     Raises:
         ArgumentError: there are too many or too few, or a name is unknown.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rlx.runtime.call import check_overlap, match
+from rlx.runtime.call import check_overlap, free_arguments, match
 from rlx.runtime.errors import ExecutionError
 from rlx.runtime.frame import Frame
 from rlx.runtime.loader import Loaded
@@ -51,8 +51,8 @@ class Executable:
     @property
     def inputs(self) -> tuple[Spec, ...]:
         """What a call takes: the arguments that are not bound."""
-        specs = enumerate(self.program.arguments)
-        return tuple(spec for number, spec in specs if number not in self._bound)
+        free, _, _ = self._state
+        return tuple(self.program.arguments[number] for number in free.values())
 
     @property
     def outputs(self) -> tuple[Spec, ...]:
@@ -84,8 +84,7 @@ class Executable:
 
     def _prepare(self, bound: dict[int, np.ndarray]) -> tuple[dict[str, int], list[Span], Frame]:
         """What calls need: which arguments they take, where the others lie, and a frame."""
-        specs = enumerate(self.program.arguments)
-        free = {spec.name: number for number, spec in specs if number not in bound}
+        free = free_arguments(self.program, bound)
         return free, union(spans_of(bound)), Frame(self.program, bound)
 
     def zeros(self, shape: Sequence[int], dtype: Any) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rlx.runtime.call import check_overlap, match
+from rlx.runtime.call import check_overlap, free_arguments, match
 from rlx.runtime.cuda import driver as drivers
 from rlx.runtime.cuda.arrays import DeviceArray, Foreign, Memory, is_on_device, itemsize
 from rlx.runtime.cuda.launching import Launch, Launcher, Places
@@ -62,6 +62,7 @@ class CudaExecutable:
         self._launcher: Any = None
         self._bound: dict[int, Foreign] = {}
         self._pending: dict[int, np.ndarray] = {}  # bound, and not yet on the GPU
+        self._free = free_arguments(program, ())
         self._constants: list[Memory] = []
         self._status: Memory | None = None
         self._workspaces: dict[int, Memory] = {}
@@ -81,9 +82,7 @@ class CudaExecutable:
     @property
     def inputs(self) -> tuple[Spec, ...]:
         """What a call takes: the arguments that are not bound."""
-        specs = enumerate(self.program.arguments)
-        bound = {*self._bound, *self._pending}
-        return tuple(spec for number, spec in specs if number not in bound)
+        return tuple(self.program.arguments[number] for number in self._free.values())
 
     @property
     def outputs(self) -> tuple[Spec, ...]:
@@ -176,6 +175,7 @@ class CudaExecutable:
                 self._bound.pop(at, None)
             self._bound.update(found)
             self._pending.update(arrays)
+            self._free = free_arguments(self.program, {*self._bound, *self._pending})
         return self
 
     def zeros(self, shape: Sequence[int], dtype: Any) -> DeviceArray:
@@ -246,10 +246,7 @@ class CudaExecutable:
         self, args: Sequence[Any], kwargs: Mapping[str, Any], handle: int, out: Mapping[str, Any]
     ) -> list[Any]:
         with self._lock:
-            bound = {*self._bound, *self._pending}
-            specs = enumerate(self.program.arguments)
-            free = {spec.name: number for number, spec in specs if number not in bound}
-            values = match(self.program, args, kwargs, free)
+            values = match(self.program, args, kwargs, self._free)
             gpu = self.load()
             with gpu.current():
                 # The default stream of before per-thread ones cannot record.
