@@ -1,6 +1,7 @@
 """Checks of what only the device knows, in the kernels that find it out."""
 
 from rlx.host import arith, gpu, ir, memref, scf
+from rlx.schedules.cuda.loops import inputs_of
 from rlx.schedules.cuda.plain import index
 from rlx.schedules.cuda.unroll import Guards
 
@@ -38,7 +39,7 @@ def take_checks(block: ir.Block, guards: Guards) -> dict[ir.Operation, str]:
 
 def _load_of(op: ir.Operation, later: list[ir.Operation]) -> ir.Operation | None:
     """What loads the only element that an op computes, before anything else can write to it."""
-    outputs = list(ir.DenseI32ArrayAttr(op.attributes["operandSegmentSizes"]))[1]
+    outputs = len(op.operands) - inputs_of(op)
     target = op.operands[len(op.operands) - 1]
     if outputs != 1 or not isinstance(target.type, ir.MemRefType) or target.type.rank:
         return None

@@ -79,7 +79,7 @@ def build(op: DequantMatmulOp, kernels: Kernels, arch: Arch) -> ir.Value | None:
         makes = [(most, functools.partial(emit, p)) for most, p in _BY_ROWS]
         return launch_for(matmul.rows_of(op), makes)
 
-    return output_of(op, kernel, lambda found: matmul.fits(op, found))
+    return output_of(op, kernel, lambda found: matmul.fits(op, found.epilogue.offsets))
 
 
 def emit_kernel(

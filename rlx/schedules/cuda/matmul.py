@@ -10,6 +10,7 @@ element: right, but slow.
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlx.dialects import emit
@@ -23,7 +24,7 @@ from rlx.schedules.cuda.arch import Arch
 from rlx.schedules.cuda.by_rows import launch_for, pick
 from rlx.schedules.cuda.code import Index
 from rlx.schedules.cuda.kernels import Kernels
-from rlx.schedules.cuda.output import Found, Launch, Output
+from rlx.schedules.cuda.output import Launch, Output
 from rlx.schedules.cuda.output import build as output_of
 from rlx.schedules.cuda.tiles import Lane, Memory, Tile
 
@@ -147,7 +148,7 @@ def build(op: MatmulOp, kernels: Kernels, arch: Arch) -> ir.Value | None:
         emit = functools.partial(emit_kernel, kernels, output, op.transpose_weight)
         return launch_for(rows_of(op), [(most, functools.partial(emit, p)) for most, p in _BY_ROWS])
 
-    return output_of(op, kernel, lambda found: fits(op, found))
+    return output_of(op, kernel, lambda found: fits(op, found.epilogue.offsets))
 
 
 def rows_of(op: MatmulOp | DequantMatmulOp) -> int | None:
@@ -156,9 +157,9 @@ def rows_of(op: MatmulOp | DequantMatmulOp) -> int | None:
     return rows if is_static(rows) else None
 
 
-def fits(op: MatmulOp | DequantMatmulOp, found: Found) -> bool:
-    """Whether the kernel can do with an epilogue: pieces must be rows of the weight."""
-    return len(found.epilogue.offsets) == 1 or op.transpose_weight
+def fits(op: MatmulOp | DequantMatmulOp, offsets: Sequence[int]) -> bool:
+    """Whether the kernel can do with pieces that begin there: they must be rows of the weight."""
+    return len(offsets) == 1 or op.transpose_weight
 
 
 def emit_kernel(kernels: Kernels, output: Output, transposed: bool, p: Parameters) -> Launch:

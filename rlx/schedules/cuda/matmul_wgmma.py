@@ -96,7 +96,7 @@ def build(op: MatmulOp, kernels: Kernels, arch: Arch) -> ir.Value | None:
     def kernel(output: Output, columns: Index) -> Launch:
         assert isinstance(columns, int)  # else it was refused
         p, rows, few = parameters(columns * len(output.offsets)), matmul.rows_of(op), []
-        if rows is None and (len(output.offsets) == 1 or op.transpose_weight):
+        if rows is None and matmul.fits(op, output.offsets):
             few = [(16, matmul.FEW), (FEW_ROWS, matmul.SOME)]
         emit = functools.partial(matmul.emit_kernel, kernels, output, op.transpose_weight)
         makes: list[tuple[int | None, Callable[[], Launch]]]
