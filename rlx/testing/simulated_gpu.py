@@ -19,9 +19,15 @@ from rlx import dtypes
 from rlx.host import ir
 from rlx.runtime.cuda.driver import OutOfMemoryError
 from rlx.runtime.cuda.parameters import Packed
+from rlx.runtime.errors import ExecutionError
 from rlx.testing.gpu_interpreter import TensorMap, run
+from rlx.testing.gpu_interpreter.hopper import expect_mappable
 
 __all__ = ["SimulatedGpu"]
+
+_SHARED = {(8, 0): 163, (8, 7): 163, (9, 0): 227, (10, 0): 227, (10, 3): 227, (11, 0): 227}
+"""KiB of shared memory that a block can have, by compute capability; 99 on all others from 8.0 on,
+as the table of technical specifications in CUDA's programming guide says."""
 
 _FIRST_ADDRESS = 1 << 30
 _GAP = 4096
@@ -74,6 +80,8 @@ class SimulatedGpu:
         return code
 
     def function(self, module: bytes, name: str, shared: int) -> str:
+        if shared > (most := _most_shared(*self.capability)):
+            raise ExecutionError(f"a block of {self.name} can have {most} bytes, not {shared}")
         return name
 
     def launch(
@@ -100,6 +108,8 @@ class SimulatedGpu:
         box: Sequence[int],
         swizzle: int,
     ) -> bytes:
+        if 0 not in sizes:
+            expect_mappable(address, strides, box, dtypes.NAMES[dtype].itemsize, swizzle)
         array = self._array(dtype, address, sizes, strides)
         token = len(self._maps).to_bytes(128, "little")
         self._maps[token] = TensorMap(array, list(box))
@@ -201,6 +211,10 @@ class SimulatedGpu:
         name = "i64" if element == "index" else element
         start = 0 if offset == marker else offset * dtypes.NAMES[name].itemsize
         return self._array(name, address + start, sizes, strides)
+
+
+def _most_shared(major: int, minor: int) -> int:
+    return _SHARED.get((major, minor), 99) * 1024
 
 
 def _types(module: ir.Module, kernel: str) -> list[ir.Type]:

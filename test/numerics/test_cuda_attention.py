@@ -4,7 +4,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 from cuda_harness import check, kernels_of, names_of, run
-from harness import assert_close, random, reference
+from cuda_programs import program
+from harness import assert_close, module_text, random, reference
 
 import rlx
 from rlx.dialects.attention import AttentionOp
@@ -49,8 +50,15 @@ def test_widest_heads():
     attend(1, 33, 40, 2, 2, 512, causal=True)
 
 
-def test_widest_heads_with_less_shared_memory():
-    attend(1, 33, 33, 1, 1, 512, arch="sm_86")
+@pytest.mark.parametrize(("arch", "capability"), [("sm_80", (8, 6)), ("sm_90", (12, 0))])
+@pytest.mark.parametrize("queries", [33, 2])
+def test_portable_code_needs_the_shared_memory_that_all_have(arch, capability, queries):
+    attrs = {"num_heads": 1, "num_kv_heads": 1, "head_dim": 512}
+    text, arrays = module_text(AttentionOp, operands(1, queries, 33, 1, 1, 512), **attrs)
+    executable, gpu = program(text, arch)
+    gpu.capability = capability
+    assert_close(executable(*arrays), reference(AttentionOp, *arrays, **attrs))
+    assert gpu.launched[0].startswith(KERNEL)
 
 
 @pytest.mark.parametrize(

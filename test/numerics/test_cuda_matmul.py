@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from cuda_harness import check, kernels_of, names_of
+from cuda_programs import program
 from harness import assert_close, random
 
 import rlx
@@ -91,6 +92,47 @@ def test_hopper_leaves_the_rest_to_the_portable_kernel(sizes):
 
 
 # -- what follows a product ------------------------------------------------------------------------
+
+PART = """
+func.func @main(%x: tensor<2x50x80xbf16>, %w: tensor<128x64xbf16>) -> tensor<100x128xbf16> {{
+  %p = tensor.extract_slice %x[0, 0, {start}] [2, 50, 64] [1, 1, 1]
+    : tensor<2x50x80xbf16> to tensor<2x50x64xbf16>
+  %r = tensor.collapse_shape %p [[0, 1], [2]] : tensor<2x50x64xbf16> into tensor<100x64xbf16>
+  %y = "rlx.matmul"(%r, %w) {{transpose_weight = true}}
+    : (tensor<100x64xbf16>, tensor<128x64xbf16>) -> tensor<100x128xbf16>
+  return %y : tensor<100x128xbf16>
+}}
+"""
+
+HEADS = """
+func.func @main(%x: tensor<100x3x12xbf16>, %w: tensor<128x24xbf16>) -> tensor<100x128xbf16> {
+  %p = tensor.extract_slice %x[0, 1, 0] [100, 2, 12] [1, 1, 1]
+    : tensor<100x3x12xbf16> to tensor<100x2x12xbf16>
+  %r = tensor.collapse_shape %p [[0], [1, 2]] : tensor<100x2x12xbf16> into tensor<100x24xbf16>
+  %y = "rlx.matmul"(%r, %w) {transpose_weight = true}
+    : (tensor<100x24xbf16>, tensor<128x24xbf16>) -> tensor<100x128xbf16>
+  return %y : tensor<100x128xbf16>
+}
+"""
+
+
+@pytest.mark.parametrize("start", [8, 4])
+def test_part_of_rows_on_hopper(start):
+    x, w = random((2, 50, 80), "bf16", 1), random((128, 64), "bf16", 2)
+    executable, gpu = program(PART.format(start=start), "sm_90a")
+    wide_x, wide_w = wide(x[:, :, start : start + 64].reshape(100, 64), w)
+    assert_close(executable(x, w), wide_x @ wide_w.T, 2e-2)
+    # TMA wants rows that begin at multiples of 16 bytes.
+    assert ["wgmma" in name for name in gpu.launched] == [start % 8 == 0]
+
+
+def test_joined_axes_that_are_not_aligned_on_hopper():
+    x, w = random((100, 3, 12), "bf16", 1), random((128, 24), "bf16", 2)
+    executable, gpu = program(HEADS, "sm_90a")
+    wide_x, wide_w = wide(x[:, 1:].reshape(100, 24), w)
+    assert_close(executable(x, w), wide_x @ wide_w.T, 2e-2)
+    assert not any("wgmma" in name for name in gpu.launched)
+
 
 RESIDUAL = """
 func.func @main(%x: tensor<?x72xbf16>, %w: tensor<136x72xbf16>, %b: tensor<136xbf16>,

@@ -202,6 +202,9 @@ def test_tensor_maps():
     assert (rank, address, sizes, strides) == (3, 4096, [128, 64, 5], [256, 16384])
     assert (box, steps) == ([32, 64, 1], [1, 1, 1])
     assert rest == [0, real.CUtensorMapSwizzle.CU_TENSOR_MAP_SWIZZLE_128B, 2, 0]
+    gpu.tensor_map("bf16", 0, (1, 0, 128), (0, 128, 1), (1, 64, 64), 128)
+    # Nothing is copied from it, yet a driver wants an address, sizes and strides.
+    assert api.maps[-1][2:5] == (128, [128, 1, 1], [256, 256])
     api.encode_status = 1
     with pytest.raises(ExecutionError, match="an array of 5x64x128xbf16 for TMA: CUDA_ERROR_INVA"):
         gpu.tensor_map("bf16", 4096, (5, 64, 128), (8192, 128, 1), (1, 64, 32), 128)

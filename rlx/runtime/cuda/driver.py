@@ -252,6 +252,10 @@ class Driver:
             128: api.CUtensorMapSwizzle.CU_TENSOR_MAP_SWIZZLE_128B,
         }[swizzle]
         rank = len(sizes)
+        if 0 in sizes:
+            # Nothing is ever copied from it; but sizes of zero are not allowed, nor perhaps no
+            # address.
+            address, strides = max(address, _MAP_BYTES), [_MAP_BYTES] * rank
         memory = ctypes.create_string_buffer(2 * _MAP_BYTES)
         target = -(-ctypes.addressof(memory) // _MAP_BYTES) * _MAP_BYTES
         status = self._encoder()(
@@ -259,7 +263,6 @@ class Driver:
             int(kind),
             rank,
             address,
-            # A size of zero is not allowed.
             (ctypes.c_uint64 * rank)(*(max(n, 1) for n in reversed(sizes))),
             (ctypes.c_uint64 * rank)(*(n * size for n in reversed(strides[:-1]))),
             (ctypes.c_uint32 * rank)(*reversed(box)),

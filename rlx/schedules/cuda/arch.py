@@ -12,7 +12,7 @@ class Arch:
     Attributes:
         name: as ``ptxas -arch`` takes it.
         number: 10 * major + minor of the compute capability.
-        shared: bytes of shared memory that a block can have.
+        shared: bytes of shared memory that a block can have, wherever the code runs.
         wgmma: whether it has warpgroup matrix instructions and TMA.
     """
 
@@ -22,13 +22,16 @@ class Arch:
     wgmma: bool = False
 
 
+_LEAST_SHARED = 99 * 1024
+"""What GPUs for graphics and workstations have, those that are newer, too."""
+
 ARCHS = {
     arch.name: arch
     for arch in (
-        Arch("sm_80", 80, 163 * 1024),
-        Arch("sm_86", 86, 99 * 1024),
-        Arch("sm_89", 89, 99 * 1024),
-        Arch("sm_90", 90, 227 * 1024),
+        Arch("sm_80", 80, _LEAST_SHARED),
+        Arch("sm_86", 86, _LEAST_SHARED),
+        Arch("sm_89", 89, _LEAST_SHARED),
+        Arch("sm_90", 90, _LEAST_SHARED),
         Arch("sm_90a", 90, 227 * 1024, wgmma=True),
     )
 }

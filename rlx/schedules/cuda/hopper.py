@@ -30,6 +30,7 @@ GROUP = 128
 BOX = 64
 """Columns of 16 bits that are moved and swizzled together: 128 bytes."""
 
+_RESHAPES = ("tensor.cast", "tensor.collapse_shape", "tensor.expand_shape", "tensor.reshape")
 _TICKS = 10_000_000
 _REGISTERS = 1 << 16  # of a processor, which runs one block
 
@@ -310,22 +311,34 @@ def pack(a: ir.Value, b: ir.Value, element: ir.Type) -> ir.Value:
 
 def is_mappable(value: ir.Value) -> bool:
     """Whether TMA can read a tensor: rows that begin at multiples of 16 bytes."""
-    width = 8  # elements of 16 bits
-    if value.type.shape[-1] % width or value.type.shape[-1] < 0:
-        return False
+    return _is_whole(value) and _is_aligned(value)
+
+
+def _is_whole(value: ir.Value) -> bool:
+    """Whether rows of a tensor that lies in a buffer of its own are multiples of 16 bytes."""
+    size = value.type.shape[-1] if value.type.rank else 1
+    return size >= 0 and size % code.CHUNK == 0
+
+
+def _is_aligned(value: ir.Value) -> bool:
+    """Whether a tensor with such rows, a part of another one or not, begins at such a multiple."""
     op = value.owner
     if isinstance(op, ir.Block):
-        return True
+        # What a loop hands on may be a part of something.
+        return op.owner.operation.name == "func.func"
+    if op.name in _RESHAPES:
+        return _is_aligned(op.operands[0])
     if op.name == "rlx.narrow":
         axis = ir.IntegerAttr(op.attributes["axis"]).value % value.type.rank
         start = ir.IntegerAttr(op.attributes["start"]).value
-        whole = axis != value.type.rank - 1 or start % width == 0
-        return whole and is_mappable(op.operands[0])
+        fits = axis != value.type.rank - 1 or start % code.CHUNK == 0
+        return fits and is_mappable(op.operands[0])
     if op.name == "tensor.extract_slice":
         start, step = (
             list(ir.DenseI64ArrayAttr(op.attributes[name]))[-1]
             for name in ("static_offsets", "static_strides")
         )
-        return start % width == 0 and start >= 0 and step == 1 and is_mappable(op.operands[0])
-    # Whatever else it is, it is a buffer of its own, or a view of one by whole rows.
-    return "slice" not in op.name
+        fits = start >= 0 and start % code.CHUNK == 0 and step == 1
+        return fits and is_mappable(op.operands[0])
+    # Whatever else it is, it is a buffer of its own, unless it is what a branch or a loop hands on.
+    return "slice" not in op.name and not op.name.startswith(("scf.", "arith.select"))

@@ -6,7 +6,7 @@ their own; whether what they do in shared memory is in order is checked by `orde
 """
 
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import ml_dtypes
@@ -17,7 +17,7 @@ from rlx.testing.gpu_interpreter.order import Order
 from rlx.testing.gpu_interpreter.program import Compiler, Step, attribute, handles
 from rlx.testing.gpu_interpreter.threads import Threads, Wait
 
-__all__ = ["group_size"]
+__all__ = ["expect_mappable", "group_size"]
 
 _APART = "nvgpu.mbarrier."
 
@@ -221,21 +221,34 @@ def _descriptor(c: Compiler, op: Any) -> Step:
     def run(threads: Threads) -> None:
         env = threads.env
         sizes = [int(threads.uniform(env[slot], "a size")) for slot in box]
-        threads.env[output] = TensorMap(as_array(env[source]), sizes)
-        _mappable(env[source], sizes)
+        view = env[source]
+        expect_mappable(int(view.offset[0]), view.strides, sizes, view.itemsize)
+        threads.env[output] = TensorMap(as_array(view), sizes)
 
     return run
 
 
-def _mappable(view: View, box: list[int]) -> None:
-    """What the driver would refuse."""
-    strides = [stride * view.itemsize for stride in view.strides[:-1]]
-    if int(view.offset[0]) % 16 or any(stride % 16 for stride in strides):
-        raise KernelError(f"TMA of rows that are not aligned to 16 bytes: strides {strides}")
-    if view.strides[-1] != 1 or not all(1 <= size <= 256 for size in box):
-        raise KernelError(f"TMA of a box {box}, strides {view.strides}")
-    if box[-1] * view.itemsize != 128:
-        raise KernelError("a swizzle of 128 bytes of rows of another size")
+def expect_mappable(
+    address: int, strides: Sequence[int], box: Sequence[int], itemsize: int, swizzle: int = 128
+) -> None:
+    """Raises for what the driver would refuse to describe.
+
+    Args:
+        address: of the first element.
+        strides: in elements, the innermost axis last.
+        box: elements along each axis.
+        itemsize: bytes of an element.
+        swizzle: bytes of the pattern.
+    """
+    steps = [stride * itemsize for stride in strides[:-1]]
+    if address % 16 or any(step % 16 for step in steps):
+        raise KernelError(f"TMA of rows that are not aligned to 16 bytes: {address=}, {steps=}")
+    if not all(0 <= step < 2**40 for step in steps) or len(box) > 5:
+        raise KernelError(f"TMA of {len(box)} axes, strides {steps}")
+    if strides[-1] != 1 or not all(1 <= size <= 256 for size in box):
+        raise KernelError(f"TMA of a box {box}, strides {strides}")
+    if box[-1] * itemsize != swizzle:
+        raise KernelError(f"a swizzle of {swizzle} bytes of rows of another size")
 
 
 def as_array(view: View) -> np.ndarray:

@@ -47,6 +47,25 @@ func.func @even(%x: tensor<?x104xf16>, %w: tensor<64x96xf16>) -> tensor<?x96xf16
 
 // -----
 
+// What a loop hands on may be a part of something.
+// CHECK-LABEL: @handed_on
+//       CHECK: rlx.kernel = "mma"
+func.func @handed_on(%x: tensor<100x72xf16>, %w: tensor<64x64xf16>, %n: index) -> tensor<100x64xf16> {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %p = tensor.extract_slice %x[0, 4] [100, 64] [1, 1] : tensor<100x72xf16> to tensor<100x64xf16>
+  %z = scf.for %i = %c0 to %n step %c1 iter_args(%a = %p) -> tensor<100x64xf16> {
+    // expected-remark @+1 {{'rlx.matmul' takes the kernel 'mma': wgmma: rows may not be aligned to 16 bytes}}
+    %y = "rlx.matmul"(%a, %w) : (tensor<100x64xf16>, tensor<64x64xf16>) -> tensor<100x64xf16>
+    scf.yield %y : tensor<100x64xf16>
+  }
+  // expected-remark @+1 {{'rlx.matmul' takes the kernel 'mma': wgmma: rows may not be aligned to 16 bytes}}
+  %y = "rlx.matmul"(%z, %w) : (tensor<100x64xf16>, tensor<64x64xf16>) -> tensor<100x64xf16>
+  return %y : tensor<100x64xf16>
+}
+
+// -----
+
 // CHECK-LABEL: @single
 //       CHECK: rlx.kernel = "fma"
 func.func @single(%x: tensor<?x64xf32>, %w: tensor<64x96xf32>) -> tensor<?x96xf32> {
