@@ -13,7 +13,7 @@ from bench.cases import select
 from bench.cases.base import BYTES
 from bench.client import PeerError
 from bench.measure import OURS
-from bench.peers import PEERS
+from bench.peers import HELD, PEERS
 
 _NAME = "python -m bench"
 _OTHERS = [name for name in PEERS if name != OURS]
@@ -102,6 +102,7 @@ def _add_timing(add: Callable[..., Any]) -> None:
     add("--seconds", type=float, default=0.1, help="length of a turn")
     add("--rounds", type=int, default=11, metavar="N", help="turns of each tool")
     add("--python", default=sys.executable, help="interpreter that has the other tools")
+    add("--isa", default="", help=f"hold all to an instruction set: {' or '.join(HELD)}")
     add("--peers", default=",".join(_OTHERS), help="other tools; those not installed are left out")
 
 
@@ -133,6 +134,7 @@ def _plan(options: argparse.Namespace) -> cpu.Plan:
         python=options.python,
         output=options.output if writes else None,
         readme=options.readme if writes else None,
+        isa=options.isa,
     )
 
 

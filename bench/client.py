@@ -6,7 +6,7 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Client:
         name: one of :data:`bench.peers.PEERS`.
         cores: where it may run; one thread on each.
         python: the interpreter that has it installed.
+        environment: variables that it sees beside those that are set.
 
     Attributes:
         versions: of what the tool consists of.
@@ -39,14 +40,21 @@ class Client:
         PeerError: the tool is not installed there.
     """
 
-    def __init__(self, name: str, cores: Sequence[int], python: str = sys.executable):
+    def __init__(
+        self,
+        name: str,
+        cores: Sequence[int],
+        python: str = sys.executable,
+        environment: Mapping[str, str] | None = None,
+    ):
         self.name = name
         threads = str(len(cores))
-        environment = os.environ | {
+        variables = os.environ | {
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
             "OPENBLAS_NUM_THREADS": threads,
             "PYTHONPATH": f"{_ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+            **(environment or {}),
         }
         try:
             self._process = subprocess.Popen(
@@ -54,7 +62,7 @@ class Client:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env=environment,
+                env=variables,
                 cwd=_ROOT,
                 preexec_fn=lambda: _settle(cores),
             )

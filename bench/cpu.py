@@ -10,7 +10,7 @@ from bench.cases.base import BYTES
 from bench.client import Client, PeerError
 from bench.machine import describe, pick_cores
 from bench.measure import OURS, Row, measure_case
-from bench.peers import PEERS
+from bench.peers import HELD, PEERS
 from bench.peers.ours import module_text
 from bench.report import Run, around_section, summary_table, write, write_section
 from bench.roofline import measure_roofline
@@ -35,6 +35,8 @@ class Plan:
         python: the interpreter that has the other tools; this one by default.
         output: the folder for results; None to write none.
         readme: a file with a section for results, if it shall have them.
+        isa: an instruction set that all are held to, one of :data:`bench.peers.HELD`; those that
+            cannot be are left out. Empty for what the machine has.
 
     Raises:
         ValueError: a name is not known, or there is nothing to do.
@@ -49,11 +51,13 @@ class Plan:
     python: str = sys.executable
     output: Path | None = RESULTS
     readme: Path | None = None
+    isa: str = ""
 
     def __post_init__(self) -> None:
         for what, given, known in (
             ("dtypes", self.dtypes, BYTES),
             ("peers", self.peers, [name for name in PEERS if name != OURS]),
+            ("instruction set", [self.isa] if self.isa else [], HELD),
         ):
             if unknown := set(given) - set(known):
                 names = ", ".join(sorted(unknown))
@@ -76,7 +80,7 @@ def run(plan: Plan) -> list[Row]:
         plan.output.mkdir(parents=True, exist_ok=True)
     if plan.readme is not None:
         around_section(plan.readme)
-    machine = describe(cores)
+    machine = describe(cores, plan.isa)
     say(f"{machine.processor}, {plan.threads} thread(s) on cores {cores}")
     tools = start(plan, cores)
     rows: list[Row] = []
@@ -84,14 +88,14 @@ def run(plan: Plan) -> list[Row]:
         for tool in tools:
             machine.versions.update(tool.versions)
         say(", ".join(f"{name} {version}" for name, version in machine.versions.items()))
-        roofline = measure_roofline(plan.threads)
+        roofline = measure_roofline(plan.threads, plan.isa)
         for case, dtype in pairs(plan):
             row = measure_case(case, dtype, tools, seconds=plan.seconds, rounds=plan.rounds)
             rows.append(row)
             lines = summary_table([row], roofline, plan.threads).splitlines()
             say("\n".join(lines if len(rows) == 1 else lines[2:]))
         # Machines that are shared are not equally fast all the time.
-        roofline = roofline.highest(measure_roofline(plan.threads))
+        roofline = roofline.highest(measure_roofline(plan.threads, plan.isa))
     finally:
         for tool in tools:
             tool.close()
@@ -116,10 +120,14 @@ def pairs(plan: Plan) -> Iterable[tuple[Case, str]]:
 
 def start(plan: Plan, cores: Sequence[int]) -> list[Client]:
     """The processes of rlx and of the tools that are installed."""
-    found = [Client(OURS, cores)]
+    held = HELD[plan.isa] if plan.isa else {}
+    found = [Client(OURS, cores, environment=held.get(OURS))]
     for name in plan.peers:
+        if held and name not in held:
+            say(f"{name}: cannot be held to {plan.isa}")
+            continue
         try:
-            found.append(Client(name, cores, plan.python))
+            found.append(Client(name, cores, plan.python, held.get(name)))
         except PeerError as error:
             say(f"{name}: {error}")
     return found

@@ -19,6 +19,7 @@ class Machine:
     load: of the machine, over the minute before.
     date: of the run.
     versions: of every tool.
+    isa: the instruction set that tools are held to; empty for what the processor has.
     """
 
     processor: str
@@ -27,18 +28,22 @@ class Machine:
     load: float
     date: str
     versions: dict[str, str] = field(default_factory=dict)
+    isa: str = ""
 
 
-def describe(used: Sequence[int]) -> Machine:
+def describe(used: Sequence[int], isa: str = "") -> Machine:
+    """This machine; ``isa`` as in :class:`Machine`."""
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     names = [line.partition(": ")[2] for line in info.splitlines() if "model name" in line]
+    name = names[0] if names else platform.processor()
     return Machine(
-        names[0] if names else platform.processor(),
+        f"{name} with {isa} only" if isa else name,
         os.cpu_count() or 1,
         tuple(used),
         round(os.getloadavg()[0], 1),
         time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         {"Python": platform.python_version()},
+        isa,
     )
 
 

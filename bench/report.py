@@ -240,7 +240,8 @@ def write(folder: Path, run: Run) -> list[Path]:
 
     folder.mkdir(parents=True, exist_ok=True)
     threads = len(run.machine.used)
-    base = folder / f"cpu-{threads}-thread{'s' if threads > 1 else ''}"
+    isa = f"{run.machine.isa}-" if run.machine.isa else ""
+    base = folder / f"cpu-{isa}{threads}-thread{'s' if threads > 1 else ''}"
     text, data = base.with_suffix(".md"), base.with_suffix(".json")
     text.write_text(markdown(run))
     data.write_text(json.dumps(to_json(run), indent=1) + "\n")

@@ -10,7 +10,7 @@ import numpy as np
 
 __all__ = ["Roofline", "fma_text", "measure_roofline", "stream_text", "tiles_text"]
 
-_CHAINS = 24  # enough to hide the latency of two units
+_CHAINS = 12  # enough to hide the latency of two units, and few enough for 16 registers
 
 
 @dataclass(frozen=True)
@@ -150,21 +150,22 @@ def stream_text(lanes: int, unroll: int = 8) -> str:
     }}"""
 
 
-def measure_roofline(threads: int, seconds: float = 0.5) -> Roofline:
-    """Measures with as many threads, each on its own share."""
+def measure_roofline(threads: int, isa: str = "", seconds: float = 0.5) -> Roofline:
+    """Measures with as many threads, each on its own share, with an instruction set or the best."""
     import ml_dtypes
 
     import rlx
-    from rlx.schedules.cpu.isa import ISAS
+    from rlx.schedules.cpu.isa import ISAS, best
     from rlx.targets import tiles
     from rlx.targets.cpu import host_features
 
-    lanes = 16 if "avx512f" in host_features() else 8
-    fma = rlx.compile(fma_text(lanes), threads=1)
-    stream = rlx.compile(stream_text(lanes), threads=1)
+    isa = isa or best(host_features())
+    target, lanes = f"cpu:{isa}", ISAS[isa].lanes if isa in ISAS else 4
+    fma = rlx.compile(fma_text(lanes), target, threads=1)
+    stream = rlx.compile(stream_text(lanes), target, threads=1)
     with ThreadPoolExecutor(threads) as pool:
 
-        def best(run: Callable[[int], Any]) -> float:
+        def least(run: Callable[[int], Any]) -> float:
             """The least seconds for all threads to run once."""
             times: list[float] = []
             list(pool.map(run, range(threads)))
@@ -178,14 +179,14 @@ def measure_roofline(threads: int, seconds: float = 0.5) -> Roofline:
         rounds = 1_000_000
         x = np.ones(lanes, np.float32)
         work = 2.0 * _CHAINS * lanes * rounds * threads
-        flops = work / best(lambda _: fma(rounds, x))
+        flops = work / least(lambda _: fma(rounds, x))
         rates = []
         for size in (2**29, 2**24):
             shares = np.random.default_rng(0).random((threads, size // 4), np.float32)
-            rates.append(shares.nbytes / best(lambda i, s=shares: stream(s[i])))
+            rates.append(shares.nbytes / least(lambda i, s=shares: stream(s[i])))
         of_tiles = None
-        if ISAS["amx"].features <= host_features() and tiles.permitted():
-            products = rlx.compile(tiles_text(), threads=1)
+        if isa == "amx" and tiles.permitted():
+            products = rlx.compile(tiles_text(), target, threads=1)
             ones = np.ones((2, 16, 32), ml_dtypes.bfloat16)
-            of_tiles = TILE_FLOPS * rounds * threads / best(lambda _: products(rounds, ones, ones))
+            of_tiles = TILE_FLOPS * rounds * threads / least(lambda _: products(rounds, ones, ones))
     return Roofline(flops, *rates, of_tiles)

@@ -59,6 +59,7 @@ _PASSES = {
     "rlx-free-results": "rlx.passes.free_results:FreeResults",
     "rlx-huge-pages": "rlx.passes.huge_pages:HugePages",
     "rlx-sink-arguments": "rlx.passes.sink_arguments:SinkArguments",
+    "rlx-target-processor": "rlx.passes.target_processor:TargetProcessor",
     "rlx-round-floats": "rlx.passes.round_floats:RoundFloats",
     "rlx-propagate-asserts": "rlx.passes.propagate_asserts:PropagateAsserts",
     "rlx-return-donated": "rlx.passes.return_donated:ReturnDonated",

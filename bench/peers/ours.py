@@ -1,5 +1,6 @@
 """rlx itself."""
 
+import os
 from functools import lru_cache
 from typing import Any
 
@@ -28,7 +29,7 @@ class Rlx(Peer):
     name = "rlx"
     modules = ("rlx",)
 
-    target = "cpu"
+    target = os.environ.get("RLX_BENCH_TARGET", "cpu")
 
     def versions(self) -> dict[str, str]:
         import rlx
@@ -36,7 +37,8 @@ class Rlx(Peer):
         from rlx.schedules.cpu.isa import best
         from rlx.targets.cpu import host_features
 
-        return {"rlx": f"{rlx.__version__} ({version()}, {best(host_features())})"}
+        isa = self.target.partition(":")[2] or best(host_features())
+        return {"rlx": f"{rlx.__version__} ({version()}, {isa})"}
 
     def variants(self, case: Case, dtype: str) -> Variants:
         if isinstance(case, Model):
@@ -64,7 +66,7 @@ class Rlx(Peer):
 
     def _model(self, case: Model, dtype: str) -> Variant:
         ids = case.inputs()["ids"]
-        model = _loaded(case.geometry, dtype, self.threads)
+        model = _loaded(case.geometry, dtype, self.target, self.threads)
         cache = model.new_cache(1)
         prompt, token = ids[:, : case.prompt], ids[:, case.prompt :]
 
@@ -82,11 +84,12 @@ class Rlx(Peer):
 
 
 @lru_cache(maxsize=3)
-def _loaded(geometry: Any, dtype: str, threads: int) -> Any:
+def _loaded(geometry: Any, dtype: str, target: str, threads: int) -> Any:
     import rlx
 
     kind = {"dtype": "bf16", "quantize": "int8"} if dtype == "int8" else {"dtype": dtype}
-    return rlx.load_model(geometry.checkpoint(), capacity=CAPACITY, threads=threads, **kind)
+    options = {"capacity": CAPACITY, "target": target, "threads": threads}
+    return rlx.load_model(geometry.checkpoint(), **options, **kind)
 
 
 def as_stored(name: str, array: np.ndarray, dtype: str) -> np.ndarray:

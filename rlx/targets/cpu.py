@@ -83,6 +83,7 @@ _LLVM = (
     "canonicalize,cse,"
     "rlx-huge-pages,"
     "rlx-sink-arguments"
+    "{processor}"
 )
 
 
@@ -128,10 +129,15 @@ class CpuTarget(Target):
         if self.threads < 0:
             raise TargetError(f"threads: expected at least 0, but found {self.threads}")
         features = host_features()
+        isa = self._isa(features)
+        processor = ""
+        if isa in isas.ISAS and isa != isas.best(features) and not self.simulate:
+            # Nothing else than a machine without the better ones would run.
+            processor = isas.ISAS[isa].processor
+            features = isas.ISAS[isa].features if processor else features
         native_bf16 = "avx512bf16" in features
         # LLVM would use half of the registers, with an eye on the clock of older machines.
         vector_width = 512 if "avx512f" in features else 0
-        isa = self._isa(features)
         select = emit = ""
         if isa != "none":
             select = f"rlx-cpu-select-kernels{{isa={isa}}},rlx-cpu-pack-weights,"
@@ -154,6 +160,7 @@ class CpuTarget(Target):
                     split=f"rlx-cpu-split-kernels{{threads={self.threads}}}," if threaded else "",
                     parallel="rlx-cpu-parallel-to-openmp," if threaded else "",
                     openmp="convert-openmp-to-llvm," if threaded else "",
+                    processor=processor and f",rlx-target-processor{{processor={processor}}}",
                 ),
             ),
         )

@@ -209,3 +209,27 @@ def test_products_in_registers(sapphire_rapids):
     function = rlx.compile(tiles_text(), "cpu{kernels=none simulate=true}", cache=False)
     ones = np.ones((2, 16, 32), ml_dtypes.bfloat16)
     assert (function(3, ones, ones) == 3 * 32).all()
+
+
+@pytest.mark.parametrize(
+    ("kernels", "beyond"),
+    [("avx2", r"[yx]mm(1[6-9]|2\d|3[01])\b|zmm|%k[1-7]"), ("avx512", "vcvtneps2bf16|tile|dpbf16")],
+)
+def test_a_forced_set_holds_for_all_code(sapphire_rapids, kernels, beyond):
+    """Kernels, and plain code beside them, which LLVM makes vectors of."""
+    source = """
+func.func @main(%a: tensor<100x512xbf16>, %b: tensor<512x512xbf16>, %c: tensor<?xbf16>)
+    -> (tensor<100x512xbf16>, tensor<?xbf16>) {
+  %0 = "rlx.matmul"(%a, %b) {transpose_weight = true}
+      : (tensor<100x512xbf16>, tensor<512x512xbf16>) -> tensor<100x512xbf16>
+  %1 = math.exp %c : tensor<?xbf16>
+  return %0, %1 : tensor<100x512xbf16>, tensor<?xbf16>
+}"""
+    for threads in (1, 2):
+        forced, best = (
+            sapphire_rapids(source, f"cpu{{kernels={name} threads={threads}}}")
+            for name in (kernels, "host")
+        )
+        assert not re.search(beyond, forced)
+        assert re.search(beyond, best)
+        assert re.search(r"vfmadd.*ymm" if kernels == "avx2" else r"vfmadd.*zmm", forced)

@@ -16,6 +16,7 @@ class Isa:
         lanes: f32 elements of a vector register.
         registers: how many vector registers there are.
         base: the instruction set that it adds to, whose kernels serve what has none of its own.
+        processor: LLVM's name of one that has this and nothing beyond; empty if it knows none.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Isa:
     lanes: int
     registers: int
     base: str = ""
+    processor: str = ""
 
 
 _AVX512 = frozenset({"avx512f", "avx512vl", "avx512bw", "fma"})
@@ -33,8 +35,8 @@ ISAS = {
     for isa in (
         Isa("amx", _BF16 | {"amx-tile", "amx-bf16"}, 16, 32, base="avx512_bf16"),
         Isa("avx512_bf16", _BF16, 16, 32, base="avx512"),
-        Isa("avx512", _AVX512, 16, 32),
-        Isa("avx2", frozenset({"avx2", "fma", "f16c"}), 8, 16),
+        Isa("avx512", _AVX512, 16, 32, processor="x86-64-v4"),
+        Isa("avx2", frozenset({"avx2", "fma", "f16c"}), 8, 16, processor="x86-64-v3"),
     )
 }
 """Known instruction sets, best first."""
