@@ -37,9 +37,10 @@ def test_dynamic_sizes_and_leading_axes(dtype):
     check(MatmulOp, a, b, kernel="rlx_matmul", dynamic=True)
 
 
-def test_a_vector():
+@pytest.mark.parametrize("dynamic", [(), True])
+def test_a_vector(dynamic):
     a, b = random((40,), "f16", 1), random((24, 40), "f16", 2)
-    check(MatmulOp, a, b, kernel="rlx_matmul", transpose_weight=True)
+    check(MatmulOp, a, b, kernel="rlx_matmul", transpose_weight=True, dynamic=dynamic)
 
 
 @pytest.mark.parametrize("shape", [((0, 16), (16, 8)), ((3, 0), (0, 8)), ((3, 16), (16, 0))])

@@ -275,8 +275,14 @@ def test_a_stream_waits_for_what_another_one_makes():
     freed = []
     gpu.free = lambda *arguments: freed.append(arguments)
     address = y.address
+    y.__dlpack__(stream=9)
     del y
     assert freed == [(address, 5, {6})]
+    y = executable.on(5)(x, x)
+    address = y.address
+    y.__dlpack__(stream=1)  # who takes it reads it in the default stream
+    del y
+    assert freed[1:] == [(address, 5, {1})]
     assert not gpu.entered
 
 

@@ -266,8 +266,12 @@ class DeviceArray:
             raise BufferError("an array on a GPU is given away as it is, without a copy")
         if stream != _NO_WAIT:
             driver = self.memory.driver
+            reader = stream or LEGACY_STREAM
             with driver.current():
-                driver.order(stream or LEGACY_STREAM, self.stream)
+                driver.order(reader, self.stream)
+            if reader == LEGACY_STREAM:
+                # It is always there; other streams of readers may be gone before the memory is.
+                self.memory.used_on(reader)
         return _export(self)
 
 

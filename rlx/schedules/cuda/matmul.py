@@ -116,8 +116,11 @@ def as_matrix(input: ir.Value) -> ir.Value:
     """All axes but the last one as rows."""
     rows = input
     if input.type.rank == 1:
-        type_ = ir.RankedTensorType.get([1, *input.type.shape], input.type.element_type)
-        rows = tensor.expand_shape(type_, input, [[0, 1]], [], [1, *emit.sizes(input)])
+        (size,) = emit.sizes(input)
+        static = [1, *input.type.shape]
+        type_ = ir.RankedTensorType.get(static, input.type.element_type)
+        dynamic = [] if isinstance(size, int) else [size]
+        rows = tensor.expand_shape(type_, input, [[0, 1]], dynamic, static)
     while rows.type.rank > 2:
         rows = emit.join_axes(rows, 0)
     return rows
