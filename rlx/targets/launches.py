@@ -17,6 +17,7 @@ from rlx.runtime.cuda.plan import Buffer, Check, Parameter, Place, Plan, Result,
 from rlx.schedules.cuda.flatten import dynamic_parts, has_dynamic_offset
 from rlx.schedules.cuda.loops import width
 from rlx.schedules.cuda.outline import STATUS_BUFFER
+from rlx.schedules.cuda.repeated import ONCE
 
 __all__ = ["launches"]
 
@@ -99,6 +100,7 @@ class _Reader:
                 step.shared,
                 tuple(Parameter(**{**vars(p), "place": place(p.place)}) for p in step.parameters),
                 step.cluster,
+                step.once,
             )
             for step in self.steps
         )
@@ -314,6 +316,7 @@ class _Reader:
             self.constant(0) if shared is None else self.scalar(shared),
             parameters,
             tuple(map(self.scalar, cluster)) if cluster[0] is not None else (),
+            ONCE in op.attributes,
         )
         for parameter in parameters:
             kind, number = parameter.place

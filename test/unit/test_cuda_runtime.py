@@ -166,6 +166,43 @@ def test_a_failed_check_is_told_when_the_gpu_is_waited_for():
     assert executable(random(2, 8), np.array([1, 0]), 1.0).shape == (2, 8)
 
 
+TWO_CACHES = """
+func.func @main(%k: tensor<2x?x4xf32> {bufferization.writable = true, rlx.name = "k"},
+                %v: tensor<2x?x4xf32> {bufferization.writable = true, rlx.name = "v"},
+                %x: tensor<2x1x4xf32> {rlx.name = "x"}, %at: tensor<2xi32> {rlx.name = "at"})
+    -> (tensor<2x?x4xf32>, tensor<2x?x4xf32>) {
+  %0 = "rlx.kv_append"(%k, %x, %at)
+    : (tensor<2x?x4xf32>, tensor<2x1x4xf32>, tensor<2xi32>) -> tensor<2x?x4xf32>
+  %1 = "rlx.kv_append"(%v, %x, %at)
+    : (tensor<2x?x4xf32>, tensor<2x1x4xf32>, tensor<2xi32>) -> tensor<2x?x4xf32>
+  return %0, %1 : tensor<2x?x4xf32>, tensor<2x?x4xf32>
+}
+"""
+
+
+def test_checks_that_find_the_same_are_made_once():
+    executable, gpu = program(TWO_CACHES)
+    x, at = random(2, 1, 4), np.array([0, 4], np.int32)
+
+    def caches(*rows):
+        return [np.zeros((2, n, 4), np.float32) for n in rows]
+
+    def checks():
+        found = [name for name in gpu.launched if name.startswith("check")]
+        del gpu.launched[:]
+        return len(found)
+
+    for k, v in (caches(5, 5), caches(5, 5), caches(5, 6)):
+        executable(k, v, x, at)
+        np.testing.assert_array_equal(k[[0, 1], at], x[:, 0])
+        np.testing.assert_array_equal(v[[0, 1], at], x[:, 0])
+        assert checks() == (1 if k.shape == v.shape else 2)
+    for rows in ((4, 4), (5, 4)):
+        with pytest.raises(ExecutionError, match="leave room"):
+            executable(*caches(*rows), x, at)
+    assert checks() == 3
+
+
 def test_checks_of_sizes_fail_before_anything_runs():
     executable, gpu = program(ADD)
     with pytest.raises(ExecutionError, match="sizes do not agree"):

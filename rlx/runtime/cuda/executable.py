@@ -407,9 +407,8 @@ class CudaExecutable:
             if len(self._launches) >= _REMEMBERED:
                 self._launches.pop(next(iter(self._launches)))
             places = Places(layout, addresses, workspace, made, self._constants, self._status)
-            prepared = [self._launcher.prepare(step, layout, places) for step in self._plan.steps]
             # The layout is kept, so that no other one gets its identity.
-            self._launches[key] = layout, [launch for launch in prepared if launch is not None]
+            self._launches[key] = layout, self._launcher.prepare(self._plan, layout, places)
         for launch in self._launches[key][1]:
             self._launcher.run(launch, stream.handle)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rlx.runtime.cuda.arrays import Memory, itemsize
 from rlx.runtime.cuda.parameters import Packed, number
-from rlx.runtime.cuda.plan import Layout, Parameter, Place, Step
+from rlx.runtime.cuda.plan import Layout, Parameter, Place, Plan, Step
 from rlx.runtime.errors import ExecutionError
 
 __all__ = ["Launch", "Launcher", "Places"]
@@ -76,8 +76,21 @@ class Launcher:
                 f"{launch.shared} bytes of shared memory"
             ) from None
 
-    def prepare(self, step: Step, layout: Layout, places: "Places") -> "Launch | None":
-        """What a step of the plan launches; None where there is nothing to do."""
+    def prepare(self, plan: Plan, layout: Layout, places: "Places") -> list[Launch]:
+        """What the steps of a plan launch."""
+        seen, found = set(), []
+        for step in plan.steps:
+            if step.once:
+                same = _sameness(plan, step, layout.values)
+                if same in seen:
+                    continue
+                seen.add(same)
+            if (launch := self._launch(step, layout, places)) is not None:
+                found.append(launch)
+        return found
+
+    def _launch(self, step: Step, layout: Layout, places: "Places") -> "Launch | None":
+        """What a step launches; None where there is nothing to do."""
         values = layout.values
         grid = tuple(values[n] for n in step.grid)
         if 0 in grid:
@@ -122,3 +135,18 @@ class Launcher:
             *(number("i64", sizes[axis]) for axis in parameter.passed_sizes),
             *(number("i64", strides[axis]) for axis in parameter.passed_strides),
         ]
+
+
+def _sameness(plan: Plan, step: Step, values: list[Any]) -> tuple[Any, ...]:
+    """Equal for steps that are equal but for buffers that nobody else uses."""
+
+    def place(parameter: Parameter) -> Place:
+        kind, at = parameter.place
+        own = kind == "workspace" and plan.buffers[at].first == plan.buffers[at].last
+        return ("own", 0) if own else parameter.place
+
+    parts = [
+        (place(p), *(values[n] for n in (p.offset, p.value, *p.sizes, *p.strides)))
+        for p in step.parameters
+    ]
+    return step.kernel, *(values[n] for n in (*step.grid, *step.block)), *parts

@@ -68,6 +68,7 @@ class Step:
         cluster: blocks of a cluster; none without clusters.
         shared: bytes of dynamic shared memory.
         parameters: what the kernel is passed.
+        once: whether another step that is equal but for its own buffers need not be done again.
     """
 
     kernel: str
@@ -76,6 +77,7 @@ class Step:
     shared: int
     parameters: tuple[Parameter, ...]
     cluster: tuple[int, ...] = ()
+    once: bool = False
 
 
 @dataclass(frozen=True)

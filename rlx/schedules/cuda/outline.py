@@ -14,6 +14,7 @@ from rlx.schedules.cuda.checks import take_checks, tell, tell_once
 from rlx.schedules.cuda.fills import fill_directly, fold_fills, root_of
 from rlx.schedules.cuda.inline import inline_calls
 from rlx.schedules.cuda.kernels import CONTAINER, Kernels
+from rlx.schedules.cuda.repeated import mark_checks
 from rlx.schedules.cuda.unroll import Guards, unroll
 
 __all__ = ["STATUS_BUFFER", "Outline"]
@@ -45,6 +46,9 @@ class Outline(Pass):
             if not function.is_external:
                 outliner.function(function)
         inline_calls(op)
+        for function in functions(op):
+            if not function.is_external:
+                mark_checks(function.operation, outliner.kernels.container().owner)
         if outliner.messages:
             texts = ir.ArrayAttr.get([ir.StringAttr.get(m, op.context) for m in outliner.messages])
             op.attributes[MESSAGES] = texts

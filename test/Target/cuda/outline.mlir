@@ -246,3 +246,36 @@ func.func @numbers(%n: i64, %a: memref<4xf32>) -> (i64, f32) {
   %x = memref.load %a[%c1] : memref<4xf32>
   return %n, %x : i64, f32
 }
+
+// -----
+
+// A check need not be made again while nobody writes to what it reads: the first one here must,
+// as what it reads is written later, and so must what another launch has a use for.
+// CHECK-LABEL: func.func @once
+// CHECK: gpu.launch_func @kernels::@check_all_1 {{.*}} args(%arg0 :
+// CHECK-NOT: rlx.once
+// CHECK: gpu.launch_func @kernels::@elementwise_0 {{.*}}
+// CHECK: gpu.launch_func @kernels::@check_all_1 {{.*}} args(%arg0 : {{.*}}) {rlx.once}
+// CHECK: gpu.launch_func @kernels::@check_all_1 {{.*}} args(%arg0 :
+// CHECK-NOT: rlx.once
+// CHECK: return
+func.func @once(%a: memref<?xi1>, %new: memref<?xi1>, %mine: memref<i1>) {
+  %own = memref.alloc() : memref<i1>
+  call @check(%a, %mine) : (memref<?xi1>, memref<i1>) -> ()
+  memref.copy %new, %a : memref<?xi1> to memref<?xi1>
+  call @check(%a, %own) : (memref<?xi1>, memref<i1>) -> ()
+  call @check(%a, %mine) : (memref<?xi1>, memref<i1>) -> ()
+  return
+}
+func.func private @check(%a: memref<?xi1>, %b: memref<i1>) {
+  linalg.generic {indexing_maps = [affine_map<(i) -> (i)>, affine_map<(i) -> ()>],
+                  iterator_types = ["reduction"]}
+      ins(%a : memref<?xi1>) outs(%b : memref<i1>) {
+  ^bb0(%x: i1, %y: i1):
+    %z = arith.andi %y, %x : i1
+    linalg.yield %z : i1
+  }
+  %0 = memref.load %b[] : memref<i1>
+  cf.assert %0, "a"
+  return
+}
