@@ -13,10 +13,14 @@ Modules are reached as attributes: ``from rlx.host import ir, arith, linalg``. D
 imported on first use.
 """
 
+import contextlib
 import importlib
 import importlib.util
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -54,6 +58,7 @@ __all__ = [
     "ext",
     "func",
     "gpu",
+    "interrupts_wait",
     "ir",
     "irdl",
     "linalg",
@@ -124,12 +129,36 @@ def version() -> str:
         return distribution
 
 
+@contextlib.contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Holds Ctrl-C back until the block ends, for what must not be left halfway.
+
+    Bindings that are half imported have registered their dialects, and never load again; and what
+    MLIR calls back must not raise. Only the main thread is ever interrupted. A handler that is not
+    Python's stays.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if main else None
+    if handler is None:
+        yield
+        return
+    came = []
+    signal.signal(signal.SIGINT, lambda *_: came.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)
+
+
 def __getattr__(name: str):
     if name.startswith("_"):
         raise AttributeError(name)
     path = f"{PREFIX}.{name}" if name in _TOP_LEVEL else f"{PREFIX}.dialects.{name}"
     try:
-        module = importlib.import_module(path)
+        with interrupts_wait():
+            module = importlib.import_module(path)
     except ModuleNotFoundError as error:
         raise AttributeError(f"the MLIR host has no module {path}") from error
     globals()[name] = module

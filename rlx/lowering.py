@@ -7,7 +7,7 @@ from rlx import targets
 from rlx.diagnostics import CompileError, capture
 from rlx.dialects import load_dialects
 from rlx.dialects.source import parse
-from rlx.host import func, ir
+from rlx.host import func, interrupts_wait, ir
 from rlx.passes.functions import functions, is_public
 from rlx.passes.lower_asserts import messages_of
 from rlx.passes.return_donated import aliases_of
@@ -89,6 +89,7 @@ def lower(
     return module
 
 
+@interrupts_wait()
 def _parse(source: Source) -> ir.Module:
     """A module of its own, in a context of its own."""
     content = source.read()
@@ -167,6 +168,7 @@ class _Way:
                 Path(self.dump, f"{number}_{stage.name}.mlir").write_text(f"{self.module}\n")
 
 
+@interrupts_wait()
 def _verify(module: ir.Module, stage: str) -> None:
     with capture(module.context) as found:
         try:

@@ -15,7 +15,7 @@ from typing import Any
 
 from rlx import options, registry, upstream
 from rlx.diagnostics import CompileError, Diagnostic, Diagnostics, PassFailure, capture, emit
-from rlx.host import ir, passmanager
+from rlx.host import interrupts_wait, ir, passmanager
 from rlx.pipeline_text import Element, PipelineError, parse_elements
 
 __all__ = [
@@ -319,6 +319,7 @@ def _selected(ops: list[ir.Operation], anchors: tuple[str, ...]) -> list[ir.Oper
     return ops
 
 
+@interrupts_wait()
 def _run(
     leaf: Leaf,
     run: Callable[[ir.Operation], None],

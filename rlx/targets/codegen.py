@@ -9,7 +9,7 @@ import ctypes
 import os
 
 from rlx.diagnostics import CompileError, Diagnostic, capture, format_location
-from rlx.host import execution_engine, ir
+from rlx.host import execution_engine, interrupts_wait, ir
 from rlx.passes.base import types_of, types_within
 
 __all__ = ["EXTERNAL_FUNCTIONS", "object_code"]
@@ -71,6 +71,7 @@ def object_code(module: ir.Module, function: str, opt_level: int) -> bytes:
     return made
 
 
+@interrupts_wait()
 def _check(module: ir.Module) -> None:
     found = []
     scalable = {type_ for type_ in types_within(module.operation) if "vector<[" in str(type_)}
