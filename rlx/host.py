@@ -21,6 +21,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -134,21 +135,27 @@ def interrupts_wait() -> Iterator[None]:
     """Holds Ctrl-C back until the block ends, for what must not be left halfway.
 
     Bindings that are half imported have registered their dialects, and never load again; and what
-    MLIR calls back must not raise. Only the main thread is ever interrupted. A handler that is not
-    Python's stays.
+    MLIR calls back must not raise. A second Ctrl-C does not wait. Only the main thread is ever
+    interrupted, and only by a handler of Python's.
     """
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT) if main else None
-    if handler is None:
+    if not callable(handler):
         yield
         return
-    came = []
-    signal.signal(signal.SIGINT, lambda *_: came.append(True))
+    waits: list[int] = []
+
+    def wait(number: int, frame: FrameType | None) -> None:
+        if waits:
+            handler(number, frame)
+        waits.append(number)
+
+    signal.signal(signal.SIGINT, wait)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, handler)
-        if came:
+        if len(waits) == 1:
             signal.raise_signal(signal.SIGINT)
 
 

@@ -11,18 +11,19 @@ from rlx.host import interrupts_wait, ir
 from rlx.passes.check_shapes import CheckShapes
 from rlx.pipeline import run_pipeline
 
-# A signal in the middle of each file of bindings, once. Some are imported by C++, when it meets the
-# ops of a dialect.
+# At each try, a signal in the middle of the next file of bindings. Some are imported by C++, when
+# it meets the ops of a dialect.
 EVERY_IMPORT = """
 import signal, sys
 import numpy as np
 
-calls = {}
+calls, interrupted, caught = {}, [], 0
 def interrupt(frame, event, argument):
     file = frame.f_code.co_filename
     if event == "call" and file.endswith("_ops_gen.py"):
         calls[file] = calls.get(file, 0) + 1
-        if calls[file] == 3:
+        if calls[file] == 3 and len(interrupted) == caught:
+            interrupted.append(file)
             signal.raise_signal(signal.SIGINT)
 
 text = '''
@@ -31,7 +32,6 @@ func.func @main(%x: tensor<2x?xf32>, %w: tensor<16x16xf32>) -> tensor<2x16xf32> 
   %1 = "rlx.matmul"(%0, %w) : (tensor<2x16xf32>, tensor<16x16xf32>) -> tensor<2x16xf32>
   return %1 : tensor<2x16xf32>
 }'''
-caught = 0
 while True:
     sys.setprofile(interrupt)  # which an exception ends
     try:
@@ -55,7 +55,8 @@ def test_a_pass_ends_before_it_is_interrupted(monkeypatch):
     seen = []
 
     def visit(op):
-        signal.raise_signal(signal.SIGINT)
+        if not seen:
+            signal.raise_signal(signal.SIGINT)
         seen.append(op.name)
         return ir.WalkResult.ADVANCE
 
@@ -89,6 +90,26 @@ def test_handlers_are_called_and_kept():
             raise ValueError("its own")
         signal.raise_signal(signal.SIGINT)
         assert len(came) == 3
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_the_second_one_does_not_wait():
+    done = []
+    with pytest.raises(KeyboardInterrupt), interrupts_wait():
+        signal.raise_signal(signal.SIGINT)
+        done.append("after the first")
+        signal.raise_signal(signal.SIGINT)
+        done.append("after the second")
+    assert done == ["after the first"]
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN])
+def test_other_handlers_stay(handler):
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        with interrupts_wait():
+            assert signal.getsignal(signal.SIGINT) is handler
     finally:
         signal.signal(signal.SIGINT, before)
 
