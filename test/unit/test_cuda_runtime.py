@@ -166,6 +166,38 @@ def test_a_failed_check_is_told_when_the_gpu_is_waited_for():
     assert executable(random(2, 8), np.array([1, 0]), 1.0).shape == (2, 8)
 
 
+LOOP = """
+func.func @main(%x: tensor<?x8xf32>, %w: tensor<8x8xf32>, %n: index)
+    -> (tensor<?x8xf32>, tensor<?x8xf32>, index) {{
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %end = arith.constant {steps} : index
+  %z:3 = scf.for %i = %c0 to %end step %c1 iter_args(%a = %x, %b = %x, %k = %n)
+      -> (tensor<?x8xf32>, tensor<?x8xf32>, index) {{
+    %y = "rlx.matmul"(%a, %w) : (tensor<?x8xf32>, tensor<8x8xf32>) -> tensor<?x8xf32>
+    %t = math.tanh %y : tensor<?x8xf32>
+    %m = arith.addi %k, %i : index
+    scf.yield %t, %a, %m : tensor<?x8xf32>, tensor<?x8xf32>, index
+  }}
+  return %z#0, %z#1, %z#2 : tensor<?x8xf32>, tensor<?x8xf32>, index
+}}
+"""
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_a_loop_hands_on_what_it_makes(steps):
+    executable, gpu = program(LOOP.format(steps=steps))
+    x, w = random(3, 8), random(8, 8) / 4
+    last, before, count = executable(x, w, 7)
+    expected, earlier = x, x
+    for _ in range(steps):
+        expected, earlier = np.tanh(expected @ w), expected
+    np.testing.assert_allclose(last, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(before, earlier, rtol=1e-5, atol=1e-6)
+    assert count == 7 + sum(range(steps))
+    assert sum("matmul" in name or "reduce" in name for name in gpu.launched) == steps
+
+
 TWO_CACHES = """
 func.func @main(%k: tensor<2x?x4xf32> {bufferization.writable = true, rlx.name = "k"},
                 %v: tensor<2x?x4xf32> {bufferization.writable = true, rlx.name = "v"},

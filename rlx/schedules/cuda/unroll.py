@@ -20,7 +20,7 @@ def unroll(function: func.FuncOp) -> Guards:
     The number of steps of the latter is a boolean, as an integer; their ops stay, with a guard.
 
     Raises:
-        PassFailure: a loop carries values, or has too many steps.
+        PassFailure: a loop that runs once or never carries values, or another has too many steps.
     """
     guards: Guards = {}
     (block,) = function.operation.regions[0].blocks
@@ -32,26 +32,35 @@ def unroll(function: func.FuncOp) -> Guards:
         steps = _steps(op)
         if steps is None and not _is_condition(op.operands[1]):
             continue
-        if op.results:
-            raise PassFailure(op, "a loop around kernels must update buffers in place")
         outer = guards.pop(op, [])
+        if op.results and steps is None:
+            raise PassFailure(op, "a loop around kernels must update buffers in place")
         if steps is None:
             steps = [0]
             outer = [*outer, op.operands[1].owner.operation]
-        made = [copy for step in steps for copy in _step(op, step)]
+        made, carried = [], list(op.operands)[3:]
+        for step in steps:
+            copies, carried = _step(op, step, carried)
+            made += copies
+        for result, value in zip(op.results, carried, strict=True):
+            result.replace_all_uses_with(value)
         guards |= {copy: outer for copy in made if outer}
         pending = made + pending
         op.erase()
     return guards
 
 
-def _step(loop: ir.Operation, number: int) -> list[ir.Operation]:
-    """The ops of one step, before the loop."""
+def _step(
+    loop: ir.Operation, number: int, carried: list[ir.Value]
+) -> tuple[list[ir.Operation], list[ir.Value]]:
+    """The ops of one step, before the loop, and what it hands on."""
     body = loop.regions[0].blocks[0]
+    *ops, end = (op.operation for op in body.operations)
     with ir.InsertionPoint(loop), loop.location:
         index = arith.constant(ir.IndexType.get(), number)
-        mapping = {body.arguments[0]: index}
-        return [clone(op.operation, mapping) for op in list(body.operations)[:-1]]
+        mapping = dict(zip(body.arguments, [index, *carried], strict=True))
+        copies = [clone(op, mapping) for op in ops]
+    return copies, [mapping.get(value, value) for value in end.operands]
 
 
 def _steps(loop: ir.Operation) -> list[int] | None:
