@@ -55,7 +55,8 @@ MANY_ROWS = 384  # from here on, higher tiles leave over little
 
 _PARAMETERS = {
     "avx512": Parameters(rows=(6, 4, 2), panels=(4, 2)),
-    "avx2": Parameters(rows=(6, 4, 2), panels=(1,)),
+    # A step is half as long, and so are the caches of most machines with no more than that.
+    "avx2": Parameters(rows=(6, 4, 2), panels=(1,), unroll=8, block_rows=84, inner=512),
 }
 # Higher and narrower tiles read half as much of the weight per step, and leave more rows over. Half
 # as many rows at a time leave more of the cache to panels, which often share sets of it.
