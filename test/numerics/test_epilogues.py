@@ -83,16 +83,42 @@ def test_packed_weight(isa, transposed, dtype):
 def test_known_rows(rows):
     """Only the tiles that these rows need; blocks of them are full, or nearly."""
     columns = 80
-    x, w = random((rows, 1200)), random((columns, 1200), seed=1)
+    x, w = random((rows, 2100)), random((columns, 2100), seed=1)
     text = f"""
-      func.func @main(%x: tensor<{rows}x1200xf32>,
-        %w: tensor<{columns}x1200xf32> {{rlx.param}})
+      func.func @main(%x: tensor<{rows}x2100xf32>,
+        %w: tensor<{columns}x2100xf32> {{rlx.param}})
         -> tensor<{rows}x{columns}xf32> {{
         %y = "rlx.matmul"(%x, %w) {{transpose_weight = true}}
-          : (tensor<{rows}x1200xf32>, tensor<{columns}x1200xf32>) -> tensor<{rows}x{columns}xf32>
+          : (tensor<{rows}x2100xf32>, tensor<{columns}x2100xf32>) -> tensor<{rows}x{columns}xf32>
         return %y : tensor<{rows}x{columns}xf32>
       }}"""
     assert_close(rlx.compile(text, cache=False)(x, w), np.matmul(*wide(x, w.T)))
+
+
+@pytest.mark.parametrize("inner", [1041, 2080, 2081, 4163])
+def test_blocks_of_the_inner_dimension(inner):
+    """Full, with little left over, and several; the second half of the columns is a piece."""
+    x, w = f"tensor<?x{inner}xf32>", f"tensor<64x{inner}xf32>"
+    text = f"""
+      func.func @main(%x: {x}, %w: {w} {{rlx.name = "w", rlx.param}})
+          -> tensor<?x32xf32> {{
+        %zero = arith.constant 0 : index
+        %rows = tensor.dim %x, %zero : {x}
+        %y = "rlx.matmul"(%x, %w) {{transpose_weight = true}} : ({x}, {w}) -> tensor<?x64xf32>
+        %a = tensor.extract_slice %y[0, 0] [%rows, 32] [1, 1]
+          : tensor<?x64xf32> to tensor<?x32xf32>
+        %b = tensor.extract_slice %y[0, 32] [%rows, 32] [1, 1]
+          : tensor<?x64xf32> to tensor<?x32xf32>
+        %r = arith.subf %a, %b : tensor<?x32xf32>
+        return %r : tensor<?x32xf32>
+      }}"""
+    assert is_absorbed(text, HERE[0])
+    w = random((64, inner), seed=1)
+    function = rlx.compile(text, cache=False).bind({"w": w})
+    for rows in (20, 170, 401):
+        x = random((rows, inner), seed=rows)
+        a, b = wide(x, w[:32] - w[32:])
+        assert_close(function(x), a @ b.T)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -34,6 +34,7 @@ class Parameters:
         block_rows, block_panels, inner: a block of the result is at most block_rows x block_panels
             * PANEL, and computed from at most ``inner`` steps of the inner dimension at a time.
             They are multiples of the largest tile and of ``unroll``.
+        ahead: steps of its panels that a tile fetches into L1 before it needs them, if any.
         rows_of_thread: threads share out rows where each has more than that, else columns.
     """
 
@@ -43,6 +44,7 @@ class Parameters:
     block_rows: int = 168
     block_panels: int = 32
     inner: int = 1040
+    ahead: int = 0
     rows_of_thread: int = 63
 
     @property
@@ -60,7 +62,7 @@ _PARAMETERS = {
 }
 # Higher and narrower tiles read half as much of the weight per step, and leave more rows over. Half
 # as many rows at a time leave more of the cache to panels, which often share sets of it.
-_TALL = {"avx512": Parameters(rows=(14, 8, 4), panels=(2,), block_rows=84)}
+_TALL = {"avx512": Parameters(rows=(14, 8, 4), panels=(2,), block_rows=84, inner=2080, ahead=32)}
 _MANY_PANELS = 64  # from here on, the last tile is as wide as the others
 _APART = 16  # elements between rows: those that a tile needs together are in different sets of L1
 
@@ -201,9 +203,13 @@ def _part_kernel(
                     into = [code.part(outputs[0], [i, j], [height, width])]
                 else:
                     into = [code.part(piece, [0, 0], [height, width]) for piece in scratch]
-                for offset, piece in zip(offsets, into, strict=True):
-                    at_panel = code.add(panel, offset // PANEL)
-                    block(packed, panels, at_panel, count, depth, piece)
+                # Each block fetches the start of the next one; the next rows need the first panels.
+                beyond = code.add(panel, count)
+                beyond = arith.select(code.less(beyond, end), beyond, first)
+                starts = [code.add(panel, offset // PANEL) for offset in offsets]
+                starts.append(code.add(beyond, offsets[0] // PANEL))
+                for here, later, piece in zip(starts, starts[1:], into, strict=False):
+                    block(packed, panels, here, count, later, depth, piece)
                 if finish is not None:
                     finish(*into, *outputs, i, j)
 
@@ -267,13 +273,13 @@ def _block_kernel(kernels: Kernels, element: ir.Type, isa: Isa, p: Parameters) -
     """A block of the result: packed rows times some panels.
 
     The kernel takes the packed rows, panels [P, K, PANEL], the first of them, how many there are,
-    the depth of blocks of the inner dimension, and the block of the result, which it overwrites;
-    that has as many rows, and as many columns as are wanted.
+    the panel that is needed after them, the depth of blocks of the inner dimension, and the block
+    of the result, which it overwrites; that has as many rows, and as many columns as are wanted.
     """
     index = ir.IndexType.get()
     f32 = code.f32()
     runs = {
-        tile: micro(kernels, isa, tile, _rows_type(p), element, p.unroll)
+        tile: micro(kernels, isa, tile, _rows_type(p), element, p.unroll, p.ahead)
         for tile in (Tile(r, n) for r in p.rows for n in p.panels)
     }
 
@@ -282,6 +288,7 @@ def _block_kernel(kernels: Kernels, element: ir.Type, isa: Isa, p: Parameters) -
         panels: ir.Value,
         panel: ir.Value,
         count: ir.Value,
+        later: ir.Value,
         depth: ir.Value,
         result: ir.Value,
     ) -> None:
@@ -297,6 +304,9 @@ def _block_kernel(kernels: Kernels, element: ir.Type, isa: Isa, p: Parameters) -
             k = code.multiply(number, depth)
             steps = code.minimum(code.subtract(inner, k), depth)
             first = code.less(number, 1)
+            # Where the first group after this block starts: its panel and its step.
+            next_k = code.add(k, depth)
+            after = _either(code.less(next_k, inner), (panel, next_k), (later, 0))
 
             def group(at: ir.Value) -> None:
                 width = code.minimum(code.subtract(count, at), p.panels[0])
@@ -305,7 +315,9 @@ def _block_kernel(kernels: Kernels, element: ir.Type, isa: Isa, p: Parameters) -
                     _widen(isa, panels, scratch, start, width, k, steps)
                     source, start, step = scratch, 0, 0
                 to = code.multiply(at, PANEL)
-                following = _following(panel, at, width, count, k, depth)
+                beyond = code.add(at, width)
+                here = code.add(panel, beyond), k
+                following = _either(code.less(beyond, count), here, after)
 
                 def tile(row: ir.Value) -> None:
                     high = code.minimum(code.subtract(height, row), p.rows[0])
@@ -329,18 +341,20 @@ def _block_kernel(kernels: Kernels, element: ir.Type, isa: Isa, p: Parameters) -
 
     return kernels.define(
         f"rlx_matmul_{element}_{isa.name}_{p.tiles}_block",
-        [_rows_type(p), panels_type(element), index, index, index, code.matrix(f32)],
+        [_rows_type(p), panels_type(element), *[index] * 4, code.matrix(f32)],
         body,
     )
 
 
-def _following(
-    panel: ir.Value, at: ir.Value, width: ir.Value, count: ir.Value, k: ir.Value, depth: ir.Value
+def _either(
+    condition: ir.Value, then: tuple[Index, Index], otherwise: tuple[Index, Index]
 ) -> tuple[Index, Index]:
-    """The panel and the step at which the next group of panels starts."""
-    is_last, zero = code.at_most(count, code.add(at, width)), code.index(0)
-    next_panel = code.add(panel, arith.select(is_last, zero, code.add(at, width)))
-    return next_panel, code.add(k, arith.select(is_last, depth, zero))
+    """The one pair or the other."""
+    first, second = (
+        arith.select(condition, *map(code.index, both))
+        for both in zip(then, otherwise, strict=True)
+    )
+    return first, second
 
 
 def _share(

@@ -35,6 +35,7 @@ def micro(
     block: ir.MemRefType,
     weight: ir.Type,
     unroll: int,
+    ahead: int,
 ) -> Kernel:
     """Rows of the input times panels of the weight, added to a tile of the result.
 
@@ -43,7 +44,8 @@ def micro(
     result and where in it; the number of steps; whether the result is overwritten instead of added
     to; and what is needed later and is fetched now: panels of elements of type ``weight``, a panel
     and a step to start from, and how fast, of `PACE`. Panels past the last one stand for that, and
-    the parts of the tile that are outside of the result are not stored.
+    the parts of the tile that are outside of the result are not stored. If ``ahead`` is not 0, the
+    panels are fetched into L1 so many steps before they are needed.
     """
     index = ir.IndexType.get()
     _, height, depth = block.shape
@@ -58,7 +60,7 @@ def micro(
             panels_type(weight),
             *[index] * 3,
         ],
-        lambda *arguments: _micro(isa, tile, unroll, *arguments),
+        lambda *arguments: _micro(isa, tile, unroll, ahead, *arguments),
     )
 
 
@@ -66,6 +68,7 @@ def _micro(
     isa: Isa,
     tile: Tile,
     unroll: int,
+    ahead: int,
     block: ir.Value,
     number: ir.Value,
     row: ir.Value,
@@ -93,6 +96,9 @@ def _micro(
     left = [code.subtract(code.dim(result, 1), column) for column in to_columns]
 
     def step(here: Index, sums: dict) -> None:
+        for source in sources if ahead else ():
+            line = code.add(k, code.add(here, ahead))
+            memref.prefetch(panels, [source, line, code.index(0)], False, 3, True)
         weights = [
             code.load(panels, [source, code.add(k, here), v * isa.lanes], isa.lanes)
             for source in sources
