@@ -39,7 +39,7 @@ class SinkArguments(Pass):
             _strip(function)
             calls = _calls(op, name.removeprefix(_WRAPPER))
             if len(calls) == 1 and calls[0].parent.operation == wrapper:
-                _sink(wrapper, calls[0], function)
+                _sink(calls[0], function)
 
 
 def _strip(function: ir.Operation) -> None:
@@ -72,8 +72,8 @@ def _calls(module: ir.Operation, name: str) -> list[ir.Operation]:
     return found
 
 
-def _sink(wrapper: ir.Operation, call: ir.Operation, function: ir.Operation) -> None:
-    """Passes arguments of ``wrapper`` on as they are, and loads from them in ``function``."""
+def _sink(call: ir.Operation, function: ir.Operation) -> None:
+    """Passes arguments of the caller on as they are, and loads from them in ``function``."""
     entry = function.regions[0].blocks[0]
     old = list(entry.arguments)
     passed: dict[ir.Value, ir.Value] = {}  # arguments of the wrapper, and what they become

@@ -13,11 +13,11 @@ __all__ = ["last_logits", "llama3_factors", "rope_tables"]
 
 def last_logits(geometry: Any, ids: np.ndarray) -> np.ndarray:
     """Logits [V] of the position after ``ids`` [S]."""
-    return _last_logits(geometry.name, geometry, tuple(ids.tolist()))
+    return _last_logits(geometry, tuple(ids.tolist()))
 
 
 @cache
-def _last_logits(name: str, geometry: Any, ids: tuple[int, ...]) -> np.ndarray:
+def _last_logits(geometry: Any, ids: tuple[int, ...]) -> np.ndarray:
     from safetensors import safe_open
 
     gemma = geometry.is_gemma

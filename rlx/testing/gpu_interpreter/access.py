@@ -14,7 +14,6 @@ from rlx.testing.gpu_interpreter.threads import Threads
 from rlx.testing.gpu_interpreter.values import dense_values
 
 DYNAMIC = ir.ShapedType.get_dynamic_size()
-_DYNAMIC_OFFSET = ir.ShapedType.get_dynamic_stride_or_offset()
 
 
 def is_shared(type_: ir.MemRefType) -> bool:
