@@ -360,23 +360,30 @@ class TestExp2:
 
 
 @pytest.mark.parametrize("isa", HERE)
-class TestTanhHalf:
-    def test_error(self, isa):
-        """At most 2.9 ulp, near zero as well, and never beyond 1."""
-        random = np.random.default_rng(0)
-        x = random.uniform(-45, 45, 1 << 20).astype(np.float32)
-        x[: 1 << 18] *= np.float32(0.02)
-        x[1 << 18 : 1 << 19] *= np.exp(random.uniform(-60, 0, 1 << 18)).astype(np.float32)
-        result = of_each(code.tanh_half, isa, x)
-        assert ulps(result, np.tanh(x.astype(np.float64) * (np.log(2) / 2))) <= 2.9
-        assert np.abs(result).max() == 1
+class TestTanh:
+    @pytest.mark.parametrize(
+        ("least", "largest", "bound"), [(1e-30, 1e-2, 2.0), (1e-2, 1, 2.7), (1, 30, 6.0)]
+    )
+    def test_error(self, isa, least, largest, bound):
+        """In ulp; where tanh is nearly 1, that is 3.6e-7."""
+        x = np.geomspace(least, largest, 1 << 19).astype(np.float32)
+        x = np.concatenate([x, -x])
+        result = of_each(lambda x: code.tanh(x, 1.0), isa, x)
+        assert ulps(result, np.tanh(x.astype(np.float64))) <= bound
+
+    @pytest.mark.parametrize("factor", [0.5, 72.0, 1e30])
+    def test_factor(self, isa, factor):
+        x = np.linspace(-10, 10, 1 << 16).astype(np.float32)
+        result = of_each(lambda x: code.tanh(x, factor), isa, x)
+        assert ulps(result, factor * np.tanh(x.astype(np.float64))) <= 7
+        assert np.abs(result).max() <= np.float32(factor) * (1 + 4e-7)
 
     def test_special_values(self, isa):
         x = np.zeros(16, np.float32)
-        x[:6] = [1e30, -1e30, np.inf, -np.inf, np.nan, -0.0]
-        expected = [1, -1, 1, -1, np.nan, *[0] * 11]
-        result = of_each(code.tanh_half, isa, x)
-        assert np.array_equal(result, np.array(expected, np.float32), equal_nan=True)
+        x[:7] = [1e30, -1e30, np.inf, -np.inf, np.nan, -0.0, 1e-40]
+        expected = np.array([1, -1, 1, -1, np.nan, *[0] * 11], np.float32)
+        result = of_each(lambda x: code.tanh(x, 1.0), isa, x)
+        np.testing.assert_allclose(result, expected, rtol=2e-7, atol=2e-40)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

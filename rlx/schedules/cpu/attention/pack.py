@@ -22,9 +22,8 @@ def load_queries(
     *tables: ir.Value,
 ) -> None:
     """Scaled queries of a block; rows to the end of the last strip are zero."""
-    factor = a.scale * math.log2(math.e)
-    if a.softcap:
-        factor *= 2 / a.softcap  # what `code.tanh_half` takes
+    # What tanh takes, or powers of two.
+    factor = a.scale * (1 / a.softcap if a.softcap else math.log2(math.e))
 
     def one(i: ir.Value) -> None:
         number, head = a.pair(group, code.add(row, i))

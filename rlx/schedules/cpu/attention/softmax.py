@@ -14,15 +14,14 @@ __all__ = ["cap", "finish", "hide", "inverse", "masked", "softmax"]
 
 
 def cap(a: Problem, scores: ir.Value, spans: ir.Value, height: ir.Value) -> None:
-    """Bounds scores, which are what :func:`code.tanh_half` takes; then they are powers of two."""
+    """Bounds scores, which are what tanh takes; then they are powers of two."""
 
     def row(i: ir.Value) -> None:
         low, high = vectors(a, spans, arith.divui(i, code.index(a.p.rows)))
 
         def some(k: ir.Value) -> None:
-            bound = code.splat(a.softcap * math.log2(math.e), a.lanes)
-            score = code.tanh_half(code.load(scores, [i, k], a.lanes))
-            code.store(arith.mulf(score, bound), scores, [i, k])
+            score = code.load(scores, [i, k], a.lanes)
+            code.store(code.tanh(score, a.softcap * math.log2(math.e)), scores, [i, k])
 
         code.loop(low, high, a.lanes, some)
 

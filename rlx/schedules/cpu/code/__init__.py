@@ -15,6 +15,7 @@ from rlx.schedules.cpu.code.buffers import (
     to_buffer,
     to_tensor,
 )
+from rlx.schedules.cpu.code.functions import exp2, tanh
 from rlx.schedules.cpu.code.indices import (
     Index,
     add,
@@ -37,7 +38,6 @@ from rlx.schedules.cpu.code.kernels import LEAST_NANOSECONDS, Kernel, Kernels
 from rlx.schedules.cpu.code.registers import (
     between,
     broadcast,
-    exp2,
     first_of,
     fma,
     larger,
@@ -51,7 +51,6 @@ from rlx.schedules.cpu.code.registers import (
     store,
     store_scalar,
     sum_of,
-    tanh_half,
     transpose,
 )
 
@@ -96,7 +95,7 @@ __all__ = [
     "store_scalar",
     "subtract",
     "sum_of",
-    "tanh_half",
+    "tanh",
     "to_buffer",
     "to_tensor",
     "transpose",

@@ -10,7 +10,6 @@ from rlx.schedules.cpu.code.indices import Index, add, index, loop, minimum
 __all__ = [
     "between",
     "broadcast",
-    "exp2",
     "first_of",
     "fma",
     "larger",
@@ -24,7 +23,6 @@ __all__ = [
     "store",
     "store_scalar",
     "sum_of",
-    "tanh_half",
     "transpose",
 ]
 
@@ -165,76 +163,6 @@ def largest_of(value: ir.Value) -> ir.Value:
         low, high = list(range(lanes)), list(range(lanes, 2 * lanes))
         value = larger(vector.shuffle(value, value, low), vector.shuffle(value, value, high))
     return first_of(value)
-
-
-# 2^f for |f| <= 1/2, lowest degree first: a minimax polynomial, with a relative error of 9.2e-8.
-_EXP2 = (
-    1.0,
-    0.6931470036506653,
-    0.24022242426872253,
-    0.05550733581185341,
-    0.009671512991189957,
-    0.001326472731307149,
-)
-# (2^f - 1) / f likewise, with a relative error of 1.3e-8.
-_EXP2_LESS_1 = (
-    0.6931471824645996,
-    0.24022649228572845,
-    0.05550367385149002,
-    0.009618309326469898,
-    0.001338738831691444,
-    0.0001538283977424726,
-)
-_MAGIC = 12582912.0  # 1.5 * 2^23: adding it rounds an f32 and leaves the integer in the low bits
-_FLAT = 40.0  # beyond that, (2^x - 1) / (2^x + 1) is 1 in f32
-
-
-def exp2(x: ir.Value) -> ir.Value:
-    """2^x of an f32 vector, for x < 127, within 2.1 ulp; zero below -126. NaN stays NaN."""
-    lanes = x.type.shape[0]
-    fraction, whole = _split(x)
-    value = _times_power(_polynomial(_EXP2, fraction), whole)
-    vanishes = arith.cmpf(arith.CmpFPredicate.OLT, x, splat(-126.0, lanes))
-    return arith.select(vanishes, splat(0.0, lanes), value)
-
-
-def tanh_half(x: ir.Value) -> ir.Value:
-    """tanh(x * ln(2) / 2), that is (2^x - 1) / (2^x + 1), of an f32 vector, within 2.9 ulp.
-
-    NaN stays NaN.
-    """
-    lanes = x.type.shape[0]
-    one, two, most = (splat(c, lanes) for c in (1.0, 2.0, _FLAT))
-    x = larger(splat(-_FLAT, lanes), x)
-    x = arith.select(arith.cmpf(arith.CmpFPredicate.OGT, x, most), most, x)
-    fraction, whole = _split(x)
-    near = arith.mulf(_polynomial(_EXP2_LESS_1, fraction), fraction)
-    # 2^x - 1, which is precise near zero as well.
-    power = _times_power(one, whole)
-    grown = fma(near, power, arith.subf(power, one))
-    return arith.divf(grown, arith.addf(grown, two))
-
-
-def _split(x: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """What is left of ``x`` after rounding, and the integer in the low bits of an i32."""
-    lanes = x.type.shape[0]
-    magic = splat(_MAGIC, lanes)
-    shifted = arith.addf(x, magic)
-    ints = ir.VectorType.get([lanes], ir.IntegerType.get_signless(32))
-    return arith.subf(x, arith.subf(shifted, magic)), arith.bitcast(ints, shifted)
-
-
-def _times_power(value: ir.Value, whole: ir.Value) -> ir.Value:
-    """``value`` times a power of two that makes no difference but to its exponent."""
-    exponent = arith.shli(whole, splat(23, whole.type.shape[0], whole.type.element_type))
-    return arith.bitcast(value.type, arith.addi(arith.bitcast(whole.type, value), exponent))
-
-
-def _polynomial(coefficients: Sequence[float], x: ir.Value) -> ir.Value:
-    *rest, value = (splat(c, x.type.shape[0]) for c in coefficients)
-    for coefficient in reversed(rest):
-        value = fma(value, x, coefficient)
-    return value
 
 
 def sum_of(value: ir.Value) -> ir.Value:
