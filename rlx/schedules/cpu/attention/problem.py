@@ -35,7 +35,7 @@ class Parameters:
 
 _PARAMETERS = {
     "avx512": Parameters(rows=8, vectors=2, queries=16, slices=8, keys=128),
-    "avx2": Parameters(rows=6, vectors=2, queries=24, slices=4, keys=128),
+    "avx2": Parameters(rows=6, vectors=2, queries=48, slices=2, keys=128),
 }
 
 FEW = 24
