@@ -1,13 +1,13 @@
-"""`rlx-check-shapes`: sizes and indices that only the run can tell, checked where they matter."""
+"""`rlx-check-shapes`: sizes, indices and divisors that only the run can tell, checked."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from rlx.dialects import emit
 from rlx.dialects.emit import Size
-from rlx.host import arith, cf, ir, linalg
+from rlx.host import arith, cf, ir, linalg, tensor
 from rlx.passes.base import Pass, walk
-from rlx.passes.lower_asserts import STRUCTURED
+from rlx.passes.lower_asserts import DIVISIONS, STRUCTURED
 
 __all__ = ["CheckShapes"]
 
@@ -16,13 +16,14 @@ _DYNAMIC = ir.ShapedType.get_dynamic_size()
 
 @dataclass(frozen=True)
 class CheckShapes(Pass):
-    """Makes reads and writes out of bounds errors at run time.
+    """Makes reads and writes out of bounds, and divisions by zero, errors at run time.
 
     MLIR leaves it to whoever writes the IR that operands with dynamic sizes fit together and that
     indices are in range; where they do not, compiled code touches memory that is not its own. This
     pass puts a `cf.assert` in front of elementwise arithmetic, linalg ops, `tensor.cast`,
     `tensor.extract`, `tensor.insert`, `tensor.extract_slice`, `tensor.insert_slice` and
-    `tensor.expand_shape` on tensors with dynamic sizes. Most are proved and vanish. Bodies of
+    `tensor.expand_shape` on tensors with dynamic sizes. Most are proved and vanish. Divisions of
+    integers, which would end the process, get one where the divisor is not a constant. Bodies of
     linalg ops are left alone: they are for whoever writes them to guard. Our own ops bring their
     checks with them, so this runs before they are lowered.
     """
@@ -31,36 +32,33 @@ class CheckShapes(Pass):
 
     def run(self, op: ir.Operation) -> None:
         for found in walk(op):
-            check = _CHECKS.get(found.operation.name)
-            if found.operation.name.startswith("linalg."):
-                check = _linalg
-            elif found.operation.name.startswith(("arith.", "math.")):
-                check = _elementwise
-            if check is None or not _can_hold_checks(found.operation):
+            name = found.operation.name
+            checks = _checks(name)
+            if not checks or not _can_hold_checks(found.operation):
                 continue
-            with ir.InsertionPoint(found), found.location:
-                conditions = list(check(found))
-                if conditions:
-                    holds = conditions[0]
-                    for condition in conditions[1:]:
-                        holds = arith.andi(holds, condition)
-                    cf.assert_(holds, _message(found))
+            for check, meaning in checks:
+                with ir.InsertionPoint(found), found.location:
+                    conditions = list(check(found))
+                    if conditions:
+                        holds = conditions[0]
+                        for condition in conditions[1:]:
+                            holds = arith.andi(holds, condition)
+                        # Without a location: code from the cache may come from another file.
+                        cf.assert_(holds, f"{name}: {meaning}")
 
 
-def _message(op: ir.OpView) -> str:
-    # Without a location: code from the cache may have been compiled from another file.
-    name = op.operation.name
-    return f"{name}: {_MEANING.get(name, 'sizes do not agree')}"
-
-
-_MEANING = {
-    "tensor.cast": "a size is not the one that the type says",
-    "tensor.expand_shape": "sizes do not multiply to the size that is expanded",
-    "tensor.extract": "index out of bounds",
-    "tensor.extract_slice": "slice out of bounds",
-    "tensor.insert": "index out of bounds",
-    "tensor.insert_slice": "slice out of bounds, or of another size than what is inserted",
-}
+def _checks(name: str) -> list[tuple["Check", str]]:
+    """What to check before ops of that name, one after the other, and what it means."""
+    if name in _CHECKS:
+        return [_CHECKS[name]]
+    if name.startswith("linalg."):
+        return [(_linalg, _SIZES)]
+    if not name.startswith(("arith.", "math.")):
+        return []
+    if name not in DIVISIONS:
+        return [(_elementwise, _SIZES)]
+    # Divisors are looked at when sizes are known to agree.
+    return [(_elementwise, _SIZES), (_division, "division by zero, or overflow")]
 
 
 def _can_hold_checks(op: ir.Operation) -> bool:
@@ -97,6 +95,50 @@ def _elementwise(op: ir.OpView) -> Iterator[ir.Value]:
                 yield from _equal(emit.dim(tensors[0], axis), emit.dim(other, axis))
 
 
+def _division(op: ir.OpView) -> Iterator[ir.Value]:
+    left, right = op.operation.operands
+    signed = op.operation.name.endswith("si")
+    if _is_harmless(right, signed):
+        return
+    if isinstance(right.type, ir.IntegerType | ir.IndexType):
+        yield _divides(left, right, signed)
+    elif _is_tensor(right):
+        flag, rank = ir.IntegerType.get_signless(1), right.type.rank
+        held = emit.generic(
+            [left, right],
+            emit.fill([], flag, True),
+            [emit.axes(rank), emit.axes(rank), []],
+            "r" * rank,
+            lambda a, b, so_far: arith.andi(so_far, _divides(a, b, signed)),
+        )
+        yield tensor.extract(held, [])
+
+
+def _is_harmless(divisor: ir.Value, signed: bool) -> bool:
+    """Whether it is a constant that everything may be divided by."""
+    owner = divisor.owner
+    if isinstance(owner, ir.Block) or owner.name != "arith.constant":
+        return False
+    value = owner.attributes["value"]
+    if isinstance(value, ir.DenseElementsAttr) and value.is_splat:
+        value = value.get_splat_value()
+    return isinstance(value, ir.IntegerAttr) and value.value not in ((0, -1) if signed else (0,))
+
+
+def _divides(left: ir.Value, right: ir.Value, signed: bool) -> ir.Value:
+    """Whether a scalar can be divided by another; the least number by -1 does not fit."""
+
+    def differs(value: ir.Value, number: int) -> ir.Value:
+        return arith.cmpi(arith.CmpIPredicate.ne, value, emit.constant(value.type, number))
+
+    holds = differs(right, 0)
+    if not signed:
+        return holds
+    width = 64 if isinstance(left.type, ir.IndexType) else left.type.width
+    fits = arith.ori(differs(left, -(1 << (width - 1))), differs(right, -1))
+    return arith.andi(holds, fits)
+
+
 def _linalg(op: ir.OpView) -> Iterator[ir.Value]:
     operands = list(op.operation.operands)
     if all(not _is_tensor(v) or v.type.has_static_shape for v in operands):
@@ -127,18 +169,18 @@ def _cast(op: ir.OpView) -> Iterator[ir.Value]:
 
 
 def _extract(op: ir.OpView) -> Iterator[ir.Value]:
-    tensor, *indices = op.operation.operands
-    yield from _in_bounds(tensor, indices)
+    source, *indices = op.operation.operands
+    yield from _in_bounds(source, indices)
 
 
 def _insert(op: ir.OpView) -> Iterator[ir.Value]:
-    _, tensor, *indices = op.operation.operands
-    yield from _in_bounds(tensor, indices)
+    _, target, *indices = op.operation.operands
+    yield from _in_bounds(target, indices)
 
 
-def _in_bounds(tensor: ir.Value, indices: Sequence[ir.Value]) -> Iterator[ir.Value]:
+def _in_bounds(value: ir.Value, indices: Sequence[ir.Value]) -> Iterator[ir.Value]:
     for axis, index in enumerate(indices):
-        yield _below(index, emit.dim(tensor, axis))
+        yield _below(index, emit.dim(value, axis))
 
 
 def _extract_slice(op: ir.OpView) -> Iterator[ir.Value]:
@@ -154,13 +196,13 @@ def _insert_slice(op: ir.OpView) -> Iterator[ir.Value]:
             yield from _equal(emit.dim(source, axis), size)
 
 
-def _slice(op: ir.OpView, tensor: ir.Value) -> Generator[ir.Value, None, list[Size]]:
-    """Checks that a slice lies inside of ``tensor``; returns its sizes."""
+def _slice(op: ir.OpView, whole: ir.Value) -> Generator[ir.Value, None, list[Size]]:
+    """Checks that a slice lies inside of ``whole``; returns its sizes."""
     offsets = _mixed(op.static_offsets, op.offsets)
     sizes = _mixed(op.static_sizes, op.sizes)
     strides = _mixed(op.static_strides, op.strides)
     for axis, (offset, size, stride) in enumerate(zip(offsets, sizes, strides, strict=True)):
-        bound = emit.dim(tensor, axis)
+        bound = emit.dim(whole, axis)
         if all(isinstance(number, int) for number in (offset, size, stride, bound)):
             continue  # the verifier's
         zero = emit.index(0)
@@ -213,11 +255,17 @@ def _product(sizes: Sequence[Size]) -> int:
     return product
 
 
-_CHECKS = {
-    "tensor.cast": _cast,
-    "tensor.expand_shape": _expand_shape,
-    "tensor.extract": _extract,
-    "tensor.extract_slice": _extract_slice,
-    "tensor.insert": _insert,
-    "tensor.insert_slice": _insert_slice,
+Check = Callable[[ir.OpView], Iterator[ir.Value]]
+
+_SIZES = "sizes do not agree"
+_CHECKS: dict[str, tuple[Check, str]] = {
+    "tensor.cast": (_cast, "a size is not the one that the type says"),
+    "tensor.expand_shape": (_expand_shape, "sizes do not multiply to the size that is expanded"),
+    "tensor.extract": (_extract, "index out of bounds"),
+    "tensor.extract_slice": (_extract_slice, "slice out of bounds"),
+    "tensor.insert": (_insert, "index out of bounds"),
+    "tensor.insert_slice": (
+        _insert_slice,
+        "slice out of bounds, or of another size than what is inserted",
+    ),
 }

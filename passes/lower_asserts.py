@@ -7,7 +7,7 @@ from rlx.passes.base import Pass, PassFailure, walk
 from rlx.passes.export import WRITABLE
 from rlx.passes.functions import attributes_of, is_public, set_attributes
 
-__all__ = ["MESSAGES", "STATUS", "STRUCTURED", "LowerAsserts", "messages_of"]
+__all__ = ["DIVISIONS", "MESSAGES", "STATUS", "STRUCTURED", "LowerAsserts", "messages_of"]
 
 MESSAGES = "rlx.messages"
 """Module attribute: the texts of the checks; status ``i + 1`` says that check ``i`` failed."""
@@ -35,9 +35,10 @@ STRUCTURED = {
 # Checks may move across these, and what a condition needs may too if it cannot go wrong itself.
 _PURE_DIALECTS = {"affine", "arith", "linalg", "math", "rlx", "tensor"}
 _HARMLESS = {"linalg.fill", "linalg.yield", "tensor.dim", "tensor.empty"}
-_DIVISIONS = {
+DIVISIONS = {
     f"arith.{name}{sign}i" for name in ("div", "rem", "ceildiv", "floordiv") for sign in "su"
 }
+"""Ops on integers that end the process where the divisor is zero."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def _cannot_fail(op: ir.Operation) -> bool:
         return sum(rank > 0 for rank in ranks) <= 1 and all(
             _cannot_fail(inner.operation) for inner in body
         )
-    return op.name.startswith("arith.") and op.name not in _DIVISIONS
+    return op.name.startswith("arith.") and op.name not in DIVISIONS
 
 
 @dataclass

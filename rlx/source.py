@@ -1,6 +1,7 @@
 """What can be compiled. Nothing here imports the bindings."""
 
 import io
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ def open_source(source: Any, weights: Any, steps: Steps) -> Source:
 def _text(source: str | Path) -> tuple[str, Content]:
     """The name and the content of a file, or of text itself."""
     if isinstance(source, str) and (
-        "\n" in source or not (source.endswith((".mlir", ".mlirbc")) or Path(source).is_file())
+        "\n" in source or not (source.endswith((".mlir", ".mlirbc")) or os.path.isfile(source))
     ):
         return "the source", source
     try:

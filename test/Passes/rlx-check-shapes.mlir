@@ -60,3 +60,55 @@ func.func @nothing(%x: tensor<4xf32>, %y: tensor<4xf32>, %t: tensor<?x8xf32>, %w
   } -> tensor<4xf32>
   return %4, %1, %2, %3 : tensor<4xf32>, tensor<2xf32>, tensor<?xf32>, tensor<?x2xf32>
 }
+
+// CHECK-LABEL: func.func @division
+// CHECK-SAME: (%[[N:.*]]: i32, %[[M:.*]]: i32
+// CHECK-DAG: %[[NONZERO:.*]] = arith.cmpi ne, %[[M]], %c0_i32
+// CHECK-DAG: %[[LEAST:.*]] = arith.cmpi ne, %[[N]], %c-2147483648_i32
+// CHECK-DAG: %[[MINUS:.*]] = arith.cmpi ne, %[[M]], %c-1_i32
+// CHECK: %[[FITS:.*]] = arith.ori %[[LEAST]], %[[MINUS]]
+// CHECK: %[[ALL:.*]] = arith.andi %[[NONZERO]], %[[FITS]]
+// CHECK-NEXT: cf.assert %[[ALL]], "arith.divsi: division by zero, or overflow"
+// CHECK-NEXT: arith.divsi
+// CHECK-NOT: arith.ori
+// CHECK: cf.assert %{{.*}}, "arith.remui: division by zero, or overflow"
+// CHECK-NEXT: arith.remui
+// CHECK: cf.assert %{{.*}}, "arith.ceildivui: sizes do not agree"
+// CHECK: linalg.generic
+// CHECK: cf.assert %{{.*}}, "arith.ceildivui: division by zero, or overflow"
+// CHECK-NEXT: arith.ceildivui
+func.func @division(%n: i32, %m: i32, %x: tensor<?xi8>, %y: tensor<?xi8>)
+    -> (i32, i32, tensor<?xi8>) {
+  %0 = arith.divsi %n, %m : i32
+  %1 = arith.remui %n, %m : i32
+  %2 = arith.ceildivui %x, %y : tensor<?xi8>
+  return %0, %1, %2 : i32, i32, tensor<?xi8>
+}
+
+// Constants that everything may be divided by, floats, and bodies of linalg ops.
+// CHECK-LABEL: func.func @harmless_division
+// CHECK-NOT: cf.assert
+// CHECK: return
+// CHECK-LABEL: func.func @minus_one
+// CHECK: cf.assert
+// CHECK-NEXT: arith.floordivsi
+// CHECK-NOT: cf.assert
+func.func @harmless_division(%n: index, %x: tensor<2xi8>, %f: f32) -> (index, tensor<2xi8>, f32) {
+  %c3 = arith.constant 3 : index
+  %c2 = arith.constant dense<-2> : tensor<2xi8>
+  %0 = arith.ceildivsi %n, %c3 : index
+  %1 = arith.divsi %x, %c2 : tensor<2xi8>
+  %2 = arith.divf %f, %f : f32
+  %3 = linalg.map ins(%1, %x : tensor<2xi8>, tensor<2xi8>) outs(%x : tensor<2xi8>)
+      (%a: i8, %b: i8, %o: i8) {
+    %q = arith.divui %a, %b : i8
+    linalg.yield %q : i8
+  }
+  return %0, %3, %2 : index, tensor<2xi8>, f32
+}
+func.func @minus_one(%n: i64) -> (i64, i64) {
+  %c-1 = arith.constant -1 : i64
+  %0 = arith.floordivsi %n, %c-1 : i64
+  %1 = arith.divui %n, %c-1 : i64
+  return %0, %1 : i64, i64
+}

@@ -43,6 +43,12 @@ def test_text_on_one_line():
     assert result == 1.5 and result.dtype == np.float32
 
 
+def test_text_that_is_too_long_for_a_path():
+    names = ", ".join(f"%a{number}: f32" for number in range(100))
+    compiled = compile(f"func.func @f({names}) -> f32 {{ return %a99 : f32 }}")
+    assert compiled(*range(100)) == 99
+
+
 @pytest.mark.parametrize("as_type", [str, lambda path: path])
 def test_path(tmp_path, as_type):
     path = tmp_path / "add.mlir"

@@ -150,3 +150,67 @@ def test_values():
     for i, n, message in ((4, 3, "extract_slice"), (-1, 3, "extract_slice")):
         with pytest.raises(ExecutionError, match=message):
             compiled(x, i, n)
+
+
+def divided(name: str, a: int, b: int) -> int:
+    """What the op makes of integers that are not negative, or of any where it is signed."""
+    if name.startswith("ceildiv"):
+        return -(-a // b)
+    if name.startswith("floordiv"):
+        return a // b
+    quotient = abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
+    return quotient if name.startswith("div") else a - quotient * b
+
+
+@pytest.mark.parametrize("type_", ["i8", "i64", "index"])
+@pytest.mark.parametrize(
+    "name", ["divsi", "divui", "remsi", "remui", "ceildivsi", "ceildivui", "floordivsi"]
+)
+def test_division(name, type_):
+    """By zero it would end the process, as would the least number by -1."""
+    compiled = rlx.compile(
+        f"""func.func @main(%a: {type_}, %b: {type_}) -> {type_} {{
+              %0 = arith.{name} %a, %b : {type_}
+              return %0 : {type_}
+            }}""",
+        cache=False,
+    )
+    least = -(2**7) if type_ == "i8" else -(2**63)
+    signed = name.endswith("si")
+    pairs = [(7, 2), (0, 5), (6, 3)]
+    pairs += [(-7, 2), (7, -2), (-7, -1), (least, 1)] if signed else []
+    for a, b in pairs:
+        assert compiled(a, b) == divided(name, a, b), (a, b)
+    for a, b in [(7, 0), (0, 0), *([(least, -1)] if signed else [])]:
+        with pytest.raises(ExecutionError, match=f"arith.{name}: division by zero, or overflow"):
+            compiled(a, b)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_division_of_tensors(threads):
+    compiled = rlx.compile(
+        """func.func @main(%x: tensor<?x3xi32>, %y: tensor<?x3xi32>, %n: index)
+               -> tensor<?x3xi32> {
+             %c0 = arith.constant 0 : index
+             %c1 = arith.constant 1 : index
+             %r = scf.for %i = %c0 to %n step %c1 iter_args(%a = %x) -> (tensor<?x3xi32>) {
+               %b = arith.floordivsi %a, %y : tensor<?x3xi32>
+               scf.yield %b : tensor<?x3xi32>
+             }
+             return %r : tensor<?x3xi32>
+           }""",
+        threads=threads,
+        cache=False,
+    )
+    random = np.random.default_rng(0)
+    x = random.integers(-(10**6), 10**6, (1000, 3), np.int32)
+    y = random.integers(1, 9, (1000, 3), np.int32) * random.choice([-1, 1], (1000, 3))
+    y = y.astype(np.int32)
+    np.testing.assert_array_equal(compiled(x, y, 2), x // y // y)
+    assert compiled(x[:0], y[:0], 2).shape == (0, 3)
+    y[-1, -1] = 0
+    assert (compiled(x, y, 0) == x).all()
+    with pytest.raises(ExecutionError, match="division by zero"):
+        compiled(x, y, 1)
+    with pytest.raises(ExecutionError, match="sizes do not agree"):
+        compiled(x, y[:-1], 1)
