@@ -23,7 +23,7 @@ from rlx.runtime.errors import ExecutionError
 from rlx.testing.gpu_interpreter import TensorMap, run
 from rlx.testing.gpu_interpreter.hopper import expect_mappable
 
-__all__ = ["SimulatedGpu"]
+__all__ = ["SimulatedGpu", "read"]
 
 _SHARED = {(8, 0): 163, (8, 7): 163, (9, 0): 227, (10, 0): 227, (10, 3): 227, (11, 0): 227}
 """KiB of shared memory that a block can have, by compute capability; 99 on all others from 8.0 on,
@@ -48,7 +48,9 @@ class SimulatedGpu:
     device = 0
     name = "a simulated GPU"
 
-    def __init__(self, module: ir.Module, capability: tuple[int, int] = (9, 0), limit: int = 2**33):
+    def __init__(
+        self, module: ir.Module | None, capability: tuple[int, int] = (9, 0), limit: int = 2**33
+    ):
         """Args:
         module: holds the kernels, in the gpu dialect.
         capability: what it claims to be.
@@ -96,7 +98,7 @@ class SimulatedGpu:
     ) -> None:
         assert self.entered, "another GPU may be the current one"
         self.launched.append(function)
-        arguments = self._arguments(function, _read(parameters))
+        arguments = self._arguments(function, read(parameters))
         self.reports.append(run(self.module, function, grid, block, arguments, shared))
 
     def tensor_map(
@@ -229,7 +231,7 @@ def _types(module: ir.Module, kernel: str) -> list[ir.Type]:
     return list(ir.FunctionType(ir.TypeAttr(found[0]).value).inputs)
 
 
-def _read(parameters: Packed) -> list[bytes]:
+def read(parameters: Packed) -> list[bytes]:
     """The values behind the pointers that a driver would follow."""
     pointers = (ctypes.c_void_p * len(parameters.values)).from_address(parameters.address)
     return [

@@ -11,9 +11,10 @@ an array with one row per thread. What is modelled beyond values:
 * barriers that some threads of a block do not reach, and waits that nothing ends;
 * bank conflicts, which are counted.
 
-It interprets what lies above the lowering to NVVM, so errors of LLVM and ptxas are out of its
-reach; lock step hides most of what divergence inside of a warp does; and the behaviour of tensor
-cores is written after the PTX manual, so a wrong reading of it would pass.
+It interprets what lies above the lowering to NVVM, so errors of LLVM (which `rlx.testing.ptx` may
+find) and of ptxas are out of its reach; lock step hides most of what divergence inside of a warp
+does; and the behaviour of tensor cores is written after the PTX manual, so a wrong reading of it
+would pass.
 
     report = run(module, "kernel", grid=(4, 1, 1), block=(128, 1, 1), arguments=[x, y, 7])
     results = run_function(module, "main", [x, y])  # a function that launches kernels

@@ -17,7 +17,7 @@ from rlx.testing.gpu_interpreter.order import Order
 from rlx.testing.gpu_interpreter.program import Compiler, Step, attribute, handles
 from rlx.testing.gpu_interpreter.threads import Threads, Wait
 
-__all__ = ["expect_mappable", "group_size"]
+__all__ = ["box_of", "expect_mappable", "group_size", "swizzle"]
 
 _APART = "nvgpu.mbarrier."
 
@@ -282,7 +282,7 @@ def _load(c: Compiler, op: Any) -> Step:
             raise KernelError(f"a TMA copy of a box {map_.box} to memory of shape {view.shape}")
         if place % 1024:
             raise KernelError("a swizzled TMA copy to what is not aligned to 1024 bytes")
-        values = _box(map_.array, start, map_.box).reshape(-1)
+        values = box_of(map_.array, start, map_.box).reshape(-1)
         size = values.nbytes
         memory = view.buffer
         if place + size > len(memory.data):
@@ -307,7 +307,7 @@ def _load(c: Compiler, op: Any) -> Step:
     return run
 
 
-def _box(array: np.ndarray, start: list[int], box: Any) -> np.ndarray:
+def box_of(array: np.ndarray, start: list[int], box: Any) -> np.ndarray:
     """A part of an array; zero outside of it."""
     out = np.zeros(tuple(box), array.dtype)
     inside, outside = [], []
