@@ -211,6 +211,23 @@ def test_products_in_registers(sapphire_rapids):
     assert (function(3, ones, ones) == 3 * 32).all()
 
 
+def test_attention_of_many_rows(sapphire_rapids):
+    """Products from registers; powers and quotients in few instructions; memory is asked early."""
+    source = ATTENTION.replace("bf16", "f32").replace("causal", "softcap = 30.0 : f64, causal")
+    assembly = sapphire_rapids(source, "cpu{threads=1 kernels=avx512}")
+    name = re.search(r"^rlx_attention_score\S*:$", assembly, re.MULTILINE)[0]
+    score = assembly.split(f"\n{name}")[1].split(".Lfunc_end")[0]
+    assert score.count("prefetch") == 4
+    inner = loops(score, "vfmadd")
+    assert {count(loop, "vfmadd") for loop in inner} == {2 * 8, 2 * 16}
+    for loop in inner:
+        assert not on_stack(loop, "v") and not count(loop, "prefetch")
+    weights = loops(assembly, "vscalefps")
+    assert weights and not any(count(loop, "vdivps") for loop in weights)
+    (bound,) = {count(loop, "vrcp14ps") for loop in loops(assembly, "vrcp14ps")}
+    assert bound == 1 and not re.search("vdivps.*zmm", assembly)
+
+
 @pytest.mark.parametrize(
     ("kernels", "beyond"),
     [("avx2", r"[yx]mm(1[6-9]|2\d|3[01])\b|zmm|%k[1-7]"), ("avx512", "vcvtneps2bf16|tile|dpbf16")],

@@ -17,9 +17,9 @@ sums are not finite is computed a second time, with the largest scores known fro
 without the products that have a weight of zero.
 
 Files: `select` and `rope` say what gets a kernel; `problem` holds the sizes, `pack` the copies,
-`products` and `softmax` the steps for a tile, `blocks` and `many` the loops around them. For a few
-rows, keys and values are not copied: `stream` has the products, `few` the loops. `kernel` chooses.
-`lanes` and `attempts` are what several of them use.
+`products` and `softmax` the steps for a tile, `blocks` and `many` the loops around them, `ahead`
+what memory is asked for early. For a few rows, keys and values are not copied: `stream` has the
+products, `few` the loops. `kernel` chooses. `lanes` and `attempts` are what several of them use.
 """
 
 from rlx.schedules.cpu.attention.kernel import build

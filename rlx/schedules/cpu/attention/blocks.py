@@ -54,6 +54,7 @@ class Block:
         offset: Index,
         row: ir.Value,
         height: Index,
+        later: Index,
         fetch: Callable[[ir.Value], ir.Value],
     ) -> None:
         """Attention of rows ``row`` to ``row + height`` of a head of keys.
@@ -63,6 +64,7 @@ class Block:
             used: how many keys there are.
             offset: position of the first query.
             row, height: which rows, pairs of a query and a head of the group.
+            later: the first row of the block that comes next.
             fetch: gives the place of a tile.
         """
         a, steps = self.a, self.steps
@@ -112,13 +114,16 @@ class Block:
             for n, value in enumerate((begin, code.round_up(end, 2), is_first)):
                 code.store_scalar(code.index(value), self.spans, [strip, n])
 
-        def meet(part: Slice, start: ir.Value, slot: ir.Value, inside: ir.Value) -> None:
+        def meet(
+            part: Slice, start: ir.Value, slot: ir.Value, follow: ir.Value, inside: ir.Value
+        ) -> None:
             height = part.height
             strips = code.ceil_div(height, a.p.rows)
             code.loop(0, strips, 1, lambda strip: span(part, start, strip))
-            steps.score(
-                self.of(part, "queries"), self.tiles[0], self.scores, self.spans, slot, height
-            )
+            given = [self.of(part, "queries"), self.tiles[0], self.scores, self.spans, slot, height]
+            next_row = code.index(code.add(later, code.subtract(part.row, row)))
+            early = [self.given["query"], self.given["out"], batch, group, next_row, part.row]
+            steps.score(*given, *early, follow)
             if steps.cap is not None:
                 steps.cap(self.scores, self.spans, height)
 
@@ -139,17 +144,18 @@ class Block:
             given = [self.scores, *given, slot, part.height]
             code.if_(again, lambda: steps.add_safely(*given), lambda: steps.add_values(*given))
 
-        def visit(tile: ir.Value, again: ir.Value) -> None:
+        def visit(tile: ir.Value, last: ir.Value, again: ir.Value) -> None:
             slot = fetch(tile)
             start = code.multiply(tile, a.p.keys)
             end = code.add(start, a.p.keys)
+            follow = arith.subi(last, tile)
 
             def one(part: Slice) -> None:
                 low, high, inner_low, inner_high = reach(part.row, part.height)
                 inside = arith.andi(code.at_most(inner_low, start), code.at_most(end, inner_high))
 
                 def both() -> None:
-                    meet(part, start, slot, inside)
+                    meet(part, start, slot, follow, inside)
                     add(part, slot, again)
 
                 code.if_(arith.andi(code.less(low, end), code.less(start, high)), both)
@@ -166,7 +172,8 @@ class Block:
             low, high, *_ = reach(row, height)
             begin = arith.divui(code.index(low), code.index(a.p.keys))
             end = code.ceil_div(high, a.p.keys)
-            code.loop(begin, end, 1, lambda tile: visit(tile, again))
+            last = code.index(code.subtract(end, 1))
+            code.loop(begin, end, 1, lambda tile: visit(tile, last, again))
             return each(finish, [code.scalar(0.0)])[0]
 
         each(load)

@@ -122,15 +122,18 @@ class _Many(Attention):
         one_block = code.less(blocks, 2)
         block = Block(self.steps, given | {"out": out}, (keys, values))
 
+        def first_row(number: ir.Value) -> Index:
+            own = arith.remui(number, code.index(blocks))
+            # Alone, one after the other: they see much the same keys.
+            own = arith.select(code.less(1, parts), self.turn(own, blocks), own)
+            return code.multiply(own, a.block)
+
         def one(number: ir.Value) -> None:
             place = arith.divui(number, code.index(blocks))
             head = code.add(first, place)
             batch, group = self.place(head)
             used, offset = self.extent(given, batch, queries)
-            own = arith.remui(number, code.index(blocks))
-            # Alone, one after the other: they see much the same keys.
-            own = arith.select(code.less(1, parts), self.turn(own, blocks), own)
-            row = code.multiply(own, a.block)
+            row, later = first_row(number), first_row(code.add(number, 1))
             height = code.minimum(code.subtract(rows, row), a.block)
 
             def fetch(tile: ir.Value) -> ir.Value:
@@ -141,7 +144,7 @@ class _Many(Attention):
                 at = code.add(arith.muli(place, tiles), tile)
                 return code.if_(one_block, pack, lambda: [at], [ir.IndexType.get()])[0]
 
-            block.run(batch, group, used, offset, row, height, fetch)
+            block.run(batch, group, used, offset, row, height, later, fetch)
 
         code.loop(low, high, 1, one)
 

@@ -4,12 +4,14 @@ from collections.abc import Callable
 
 from rlx.host import arith, ir
 from rlx.schedules.cpu import code
+from rlx.schedules.cpu.attention import ahead
 from rlx.schedules.cpu.attention.problem import Problem
 from rlx.schedules.cpu.code import Index
 
 __all__ = ["add_safely", "add_values", "score", "span", "vectors"]
 
 _UNROLL = 2  # spans of a strip are even
+_SOME = 16  # dims of a cache line of f32
 
 
 def score(
@@ -20,8 +22,19 @@ def score(
     spans: ir.Value,
     slot: ir.Value,
     height: ir.Value,
+    query: ir.Value,
+    result: ir.Value,
+    batch: ir.Value,
+    group: ir.Value,
+    next_row: ir.Value,
+    own_row: ir.Value,
+    follow: ir.Value,
 ) -> None:
-    """Scores of a block and a tile, where the rows of a strip see a key of a panel."""
+    """Scores of a slice and a tile, where the rows of a strip see a key of a panel.
+
+    Meanwhile memory is asked for what comes, see :func:`ahead.asks`: ``own_row`` is the first row
+    of the slice, and ``next_row`` of one of the next block.
+    """
 
     def panel(n: ir.Value) -> None:
         first = code.multiply(n, a.width)
@@ -47,7 +60,9 @@ def score(
                 return code.load(tiles, [slot, n, d, code.add(start, v * a.lanes)], a.lanes)
 
             zeros = [code.splat(0.0, a.lanes)] * (a.p.rows * count)
-            sums = _product(a, block, row, 0, a.dims, load, zeros)
+            where = [batch, group, code.add(next_row, row), code.add(own_row, row), follow, n]
+            ask = ahead.asks(a, query, result, *where)
+            sums = _product(a, block, row, 0, a.dims, load, zeros, ask)
             _store(a, sums, out, row, code.add(first, start))
 
         code.loop(0, code.ceil_div(height, a.p.rows), 1, strip)
@@ -127,8 +142,12 @@ def _product(
     high: Index,
     load: Callable[[Index, int], ir.Value],
     inits: list[ir.Value],
+    beside: Callable[[Index], None] | None = None,
 ) -> list[ir.Value]:
-    """A register-blocked product of rows of ``left`` with what ``load`` gives."""
+    """A register-blocked product of rows of ``left`` with what ``load`` gives.
+
+    ``beside`` is called for every :data:`_SOME` steps.
+    """
     rows = [code.add(row, i) for i in range(a.p.rows)]
     count = len(inits) // a.p.rows
     unroll = _UNROLL if not isinstance(high, int) or high % _UNROLL == 0 else 1
@@ -144,7 +163,14 @@ def _product(
                     new[i * count + v] = code.fma(x, right[v], new[i * count + v])
         return new
 
-    return code.loop(low, high, unroll, step, inits)
+    if beside is None or not isinstance(high, int) or high % _SOME:
+        return code.loop(low, high, unroll, step, inits)
+
+    def some(k: ir.Value, *sums: ir.Value) -> list[ir.Value]:
+        beside(k)
+        return code.loop(k, code.add(k, _SOME), unroll, step, sums)
+
+    return code.loop(low, high, _SOME, some, inits)
 
 
 def _store(a: Problem, sums: list[ir.Value], out: ir.Value, row: Index, column: Index) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rlx.host import ir
-from rlx.schedules.cpu.attention import pack, products, softmax, stream
+from rlx.schedules.cpu.attention import ahead, pack, products, softmax, stream
 from rlx.schedules.cpu.attention.problem import Problem
 from rlx.schedules.cpu.code import Kernel, Kernels
 
@@ -60,8 +60,8 @@ class TileSteps(Steps):
         )
         self.score = self.define(
             products.score,
-            [a.queries, a.key_tiles, a.scores, a.spans, index, index],
-            (a.dims,),
+            [a.queries, a.key_tiles, a.scores, a.spans, index, index, *ahead.types(a)],
+            (element, a.dims, a.v_dims, a.repeat),
         )
         add = [a.scores, a.value_tiles, a.sums, a.stats, a.spans, index, index]
         self.add_values = self.define(products.add_values, add, (a.v_padded,))
