@@ -24,12 +24,12 @@ __all__ = ["build", "prepare", "refusal"]
 
 _TILES = {
     "avx512": (Tile(1, 4), Tile(2, 6), Tile(4, 6)),
-    "avx2": (Tile(1, 4), Tile(2, 2)),
+    "avx2": (Tile(1, 4), Tile(2, 4), Tile(4, 2)),
 }
 # Sums of a group and of all groups share the registers.
 _TILES_OF_GROUPS = {
     "avx512": (Tile(1, 4), Tile(4, 3)),
-    "avx2": (Tile(1, 4), Tile(2, 2)),
+    "avx2": (Tile(1, 4), Tile(2, 2), Tile(4, 2)),
 }
 _MOST = 16  # up to this many rows are few
 _AT_A_TIME = 1 << 20  # elements that become floats before they are multiplied

@@ -41,8 +41,8 @@ _PARAMETERS = {
         sums=(Tile(1, 8), Tile(4, 4)),
     ),
     "avx2": Parameters(
-        dots=(Tile(1, 4), Tile(2, 4)),
-        panels=(Tile(1, 2), Tile(4, 1)),
+        dots=(Tile(1, 4), Tile(2, 4), Tile(4, 2)),
+        panels=(Tile(1, 2), Tile(2, 2), Tile(4, 1), Tile(6, 1)),
         sums=(Tile(1, 4), Tile(2, 2)),
     ),
 }
