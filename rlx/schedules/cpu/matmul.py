@@ -183,14 +183,7 @@ def _with_panels(
     """
     outputs = [code.matrix(code.f32())] if epilogue is None else epilogue.types()
     types = [code.matrix(element), panels_type(element), *outputs]
-    usual, tall = (gemm.parameters(isa, element, *shape, many) for many in (False, True))
-
-    def many() -> Kernel:
-        blocks = partial(gemm.kernel, kernels, element, element, isa, epilogue)
-        if usual == tall:
-            return blocks(usual)
-        some, most = partial(blocks, usual), partial(blocks, tall)
-        return by_rows(kernels, f"{name}_many", types, shape[0], gemm.MANY_ROWS - 1, some, most)
+    blocks = partial(gemm.kernel, kernels, element, element, isa, epilogue)
 
     def few() -> Kernel:
         run = few_rows.panels_kernel(kernels, element, element, isa)
@@ -199,10 +192,32 @@ def _with_panels(
         name = f"rlx_matmul_few_{element}_{isa.name}"
         return finished(kernels, name, types[:2], run, epilogue, isa)
 
-    name = f"rlx_matmul_panels_{element}_{isa.name}_{usual.tiles}"
+    tiles = gemm.parameters(isa, element, *shape).tiles
+    name = f"rlx_matmul_panels_{element}_{isa.name}_{tiles}"
     if epilogue is not None:
         name = epilogue.name(kernels, name)
+    many = partial(_many, kernels, name, types, element, shape, isa, blocks)
     return by_rows(kernels, name, types, shape[0], few_rows.most_panels(isa), few, many)
+
+
+def _many(
+    kernels: Kernels,
+    name: str,
+    types: list[ir.Type],
+    weight: ir.Type,
+    shape: tuple[int, int],
+    isa: Isa,
+    make: Callable[[gemm.Parameters], Kernel],
+) -> Kernel:
+    """What ``make`` makes of the sizes for so many rows, or of those for any number.
+
+    The types are those of the buffers and of the panels, ``shape`` is the result's.
+    """
+    usual, tall = (gemm.parameters(isa, weight, *shape, many) for many in (False, True))
+    if usual == tall:
+        return make(usual)
+    some, most = partial(make, usual), partial(make, tall)
+    return by_rows(kernels, f"{name}_many", types, shape[0], gemm.MANY_ROWS - 1, some, most)
 
 
 def _matmul(kernels: Kernels, element: ir.Type, transposed: bool, rows: int, isa: Isa) -> Kernel:
@@ -212,17 +227,24 @@ def _matmul(kernels: Kernels, element: ir.Type, transposed: bool, rows: int, isa
     name = f"rlx_matmul_{'nk' if transposed else 'kn'}_{element}_{isa.name}"
 
     few = partial(few_rows.kernel, kernels, name, types, transposed, isa)
-    many = partial(_packing, kernels, name, types, transposed, isa)
+    packing = partial(_packing, kernels, name, types, transposed, isa)
+    shape = (rows, code.DYNAMIC)
+    many = partial(_many, kernels, name, types, code.f32(), shape, isa, packing)
     return by_rows(kernels, name, types, rows, few_rows.MOST, few, many)
 
 
 def _packing(
-    kernels: Kernels, name: str, types: list[ir.Type], transposed: bool, isa: Isa
+    kernels: Kernels,
+    name: str,
+    types: list[ir.Type],
+    transposed: bool,
+    isa: Isa,
+    sizes: gemm.Parameters,
 ) -> Kernel:
     """Panels are made of the weight first."""
     element, f32 = types[0].element_type, code.f32()
     pack = pack_kernel(kernels, name, element, transposed, isa)
-    run = gemm.kernel(kernels, element, f32, isa)
+    run = gemm.kernel(kernels, element, f32, isa, sizes=sizes)
 
     def body(a: ir.Value, b: ir.Value, c: ir.Value) -> None:
         rows, inner, columns = code.dim(a, 0), code.dim(a, 1), code.dim(c, 1)
@@ -238,4 +260,4 @@ def _packing(
 
         code.loop(0, columns, step, some)
 
-    return kernels.define(f"{name}_packing", types, body)
+    return kernels.define(f"{name}_packing_{sizes.tiles}", types, body)
