@@ -112,3 +112,49 @@ func.func @minus_one(%n: i64) -> (i64, i64) {
   %1 = arith.divui %n, %c-1 : i64
   return %0, %1 : i64, i64
 }
+
+// CHECK-LABEL: func.func @making
+// CHECK: cf.assert %{{.*}}, "tensor.empty: negative size"
+// CHECK-NEXT: tensor.empty
+// CHECK: cf.assert %{{.*}}, "tensor.pad: negative padding, or a size that is not the one that the type says"
+// CHECK-NEXT: tensor.pad
+// CHECK: cf.assert %{{.*}}, "tensor.concat: sizes do not agree"
+// CHECK-NEXT: tensor.concat
+// CHECK-NOT: arith.index_cast
+// CHECK: cf.assert %{{.*}}, "tensor.reshape: the sizes are not for that many elements"
+// CHECK-NEXT: tensor.reshape
+// CHECK: arith.index_cast
+// CHECK: cf.assert %{{.*}}, "tensor.reshape: the sizes are not for that many elements"
+// CHECK-NEXT: tensor.reshape
+// CHECK-NOT: cf.assert
+func.func @making(%x: tensor<?xf32>, %i: index, %s: tensor<2xindex>, %t: tensor<1xi32>)
+    -> (tensor<?xf32>, tensor<?x?xf32>, tensor<4xf32>, tensor<?xf32>, tensor<?xf32>) {
+  %c0 = arith.constant 0 : index
+  %c2 = arith.constant 2 : index
+  %f = arith.constant 1.0 : f32
+  %0 = tensor.empty(%i) : tensor<?xf32>
+  %1 = tensor.pad %x low[%i] high[0] {
+  ^bb0(%k: index):
+    tensor.yield %f : f32
+  } : tensor<?xf32> to tensor<7xf32>
+  %2 = tensor.concat dim(0) %x, %0 : (tensor<?xf32>, tensor<?xf32>) -> tensor<4xf32>
+  %3 = tensor.reshape %x(%s) : (tensor<?xf32>, tensor<2xindex>) -> tensor<?x?xf32>
+  %4 = tensor.reshape %x(%t) : (tensor<?xf32>, tensor<1xi32>) -> tensor<?xf32>
+  // A size that is made of sizes.
+  %d = tensor.dim %x, %c0 : tensor<?xf32>
+  %e = arith.muli %d, %c2 : index
+  %5 = tensor.empty(%e) : tensor<?xf32>
+  return %0, %3, %2, %4, %5 : tensor<?xf32>, tensor<?x?xf32>, tensor<4xf32>, tensor<?xf32>, tensor<?xf32>
+}
+
+// Indices that are sums of loops, where every loop runs at least once.
+// CHECK-LABEL: func.func @windows
+// CHECK: %[[LAST:.*]] = arith.addi
+// CHECK: arith.cmpi ult, %[[LAST]], %{{.*}} : index
+// CHECK: cf.assert %{{.*}}, "linalg.conv_1d: sizes do not agree"
+// CHECK-NEXT: linalg.conv_1d
+func.func @windows(%x: tensor<?xf32>, %k: tensor<4xf32>, %y: tensor<?xf32>) -> tensor<?xf32> {
+  %0 = linalg.conv_1d ins(%x, %k : tensor<?xf32>, tensor<4xf32>) outs(%y : tensor<?xf32>)
+      -> tensor<?xf32>
+  return %0 : tensor<?xf32>
+}

@@ -49,6 +49,47 @@ CASES = {
         [(ONES, ONES.T.copy(), 0, 0)],
         [(ONES, ONES, 0, 0)],
     ),
+    "tensor.concat": (
+        "%r = tensor.concat dim(1) %x, %y : (tensor<?x?xf32>, tensor<?x?xf32>) -> tensor<?x?xf32>",
+        [(ONES, ONES, 0, 0), (ONES, ONES[:, :2], 0, 0)],
+        [(ONES, ONES[:3], 0, 0), (ONES[:3], ONES, 0, 0)],
+    ),
+    "tensor.dim": (
+        "%s = arith.constant 1.0 : f32\n%d = tensor.dim %x, %i : tensor<?x?xf32>\n"
+        "%r = tensor.splat %s[%d, %d] : tensor<?x?xf32>",
+        [(ONES, ONES, 0, 0), (ONES, ONES, 1, 0)],
+        [(ONES, ONES, 2, 0), (ONES, ONES, -1, 0)],
+    ),
+    "tensor.empty": (
+        "%e = tensor.empty(%i, %j) : tensor<?x?xf32>\n%s = arith.constant 1.0 : f32\n"
+        "%r = tensor.insert %s into %e[%c0, %c0] : tensor<?x?xf32>",
+        [(ONES, ONES, 1, 2)],
+        [(ONES, ONES, -1, 2), (ONES, ONES, 1, -(2**62)), (ONES, ONES, -4, -4)],
+    ),
+    "tensor.generate": (
+        "%s = arith.constant 1.0 : f32\n%r = tensor.generate %i, %j {\n"
+        "^bb0(%a: index, %b: index):\ntensor.yield %s : f32\n} : tensor<?x?xf32>",
+        [(ONES, ONES, 2, 3), (ONES, ONES, 0, 3)],
+        [(ONES, ONES, -1, 3), (ONES, ONES, 3, -1)],
+    ),
+    "tensor.pad": (
+        "%s = arith.constant 1.0 : f32\n%r = tensor.pad %x low[%i, 1] high[0, %j] {\n"
+        "^bb0(%a: index, %b: index):\ntensor.yield %s : f32\n"
+        "} : tensor<?x?xf32> to tensor<?x?xf32>",
+        [(ONES, ONES, 2, 3), (ONES, ONES, 0, 0)],
+        [(ONES, ONES, -1, 3), (ONES, ONES, 3, -1)],
+    ),
+    "tensor.reshape": (
+        "%s = tensor.from_elements %i, %j : tensor<2xindex>\n"
+        "%r = tensor.reshape %x(%s) : (tensor<?x?xf32>, tensor<2xindex>) -> tensor<?x?xf32>",
+        [(ONES, ONES, 8, 3), (ONES, ONES, 24, 1), (ONES[:0], ONES, 0, 7)],
+        [(ONES, ONES, 8, 4), (ONES, ONES, 8, 2), (ONES, ONES, -8, -3)],
+    ),
+    "tensor.splat": (
+        "%s = arith.constant 1.0 : f32\n%r = tensor.splat %s[%i, %j] : tensor<?x?xf32>",
+        [(ONES, ONES, 2, 3), (ONES, ONES, 0, 3)],
+        [(ONES, ONES, -1, 3), (ONES, ONES, 3, -1)],
+    ),
     "tensor.cast": (
         "%s = tensor.cast %x : tensor<?x?xf32> to tensor<4x6xf32>\n"
         "%t = arith.addf %s, %s : tensor<4x6xf32>\n"
@@ -150,6 +191,57 @@ def test_values():
     for i, n, message in ((4, 3, "extract_slice"), (-1, 3, "extract_slice")):
         with pytest.raises(ExecutionError, match=message):
             compiled(x, i, n)
+
+
+@pytest.mark.parametrize(
+    ("index", "size", "expected"),
+    [
+        ("d0 + 3", 7, lambda x: x[3:]),
+        ("d0 * 2", 5, lambda x: x[::2]),
+        ("9 - d0", 10, lambda x: x[::-1]),
+        ("d0 * 3 + 1", 3, lambda x: x[1:8:3]),
+        ("d0 - 1", 0, lambda x: x[:0]),
+    ],
+)
+def test_maps_of_linalg_ops(index, size, expected):
+    compiled = rlx.compile(
+        f"""#in = affine_map<(d0) -> ({index})>
+            #out = affine_map<(d0) -> (d0)>
+            func.func @main(%x: tensor<?xf32>, %y: tensor<?xf32>) -> tensor<?xf32> {{
+              %r = linalg.generic {{indexing_maps = [#in, #out], iterator_types = ["parallel"]}}
+                  ins(%x : tensor<?xf32>) outs(%y : tensor<?xf32>) {{
+              ^bb0(%a: f32, %b: f32):
+                linalg.yield %a : f32
+              }} -> tensor<?xf32>
+              return %r : tensor<?xf32>
+            }}""",
+        cache=False,
+    )
+    x = np.arange(10, dtype=np.float32)
+    np.testing.assert_array_equal(compiled(x, np.zeros(size, np.float32)), expected(x))
+    assert compiled(x[:0], np.zeros(0, np.float32)).shape == (0,)
+    with pytest.raises(ExecutionError, match="sizes do not agree"):
+        compiled(x, np.zeros(size + 1, np.float32))
+
+
+def test_convolution():
+    compiled = rlx.compile(
+        """func.func @main(%x: tensor<?xf32>, %k: tensor<?xf32>, %y: tensor<?xf32>)
+               -> tensor<?xf32> {
+             %r = linalg.conv_1d ins(%x, %k : tensor<?xf32>, tensor<?xf32>)
+                 outs(%y : tensor<?xf32>) -> tensor<?xf32>
+             return %r : tensor<?xf32>
+           }""",
+        cache=False,
+    )
+    x, k = np.arange(10, dtype=np.float32), np.arange(1, 5, dtype=np.float32)
+    zeros = np.zeros(20, np.float32)
+    for size in (7, 3, 0):
+        expected = np.correlate(x, k, "valid")[:size]
+        np.testing.assert_array_equal(compiled(x, k, zeros[:size]), expected)
+    assert not compiled(x[:2], k[:0], zeros[:5]).any()
+    with pytest.raises(ExecutionError, match="sizes do not agree"):
+        compiled(x, k, zeros[:8])
 
 
 def divided(name: str, a: int, b: int) -> int:
