@@ -88,6 +88,7 @@ _LLVM = (
 
 
 _NO_TILES = "the system does not let this process use the tiles of AMX"
+_NO_KERNELS = "there are kernels for {}, and this machine has none of them"
 
 
 @cache
@@ -171,6 +172,9 @@ class CpuTarget(Target):
             if isa == "amx" and not tiles.permitted():
                 isa = isas.ISAS[isa].base
                 warnings.warn(_NO_TILES + f"; kernels={isa} is used", RuntimeWarning, stacklevel=2)
+            if isa == "none":
+                message = _NO_KERNELS.format(", ".join(isas.ISAS))
+                warnings.warn(message + "; kernels=none is used", RuntimeWarning, stacklevel=2)
             return isa
         if self.kernels == "none" or self.simulate:
             return self.kernels

@@ -32,9 +32,22 @@ def test_this_machine_has_kernels():
 
 def test_missing_instructions(monkeypatch):
     monkeypatch.setattr("rlx.targets.cpu.host_features", lambda: frozenset({"avx2", "fma"}))
-    targets.get("cpu").stages()
+    with pytest.warns(RuntimeWarning, match="this machine has none of them; kernels=none is used"):
+        targets.get("cpu").stages()
     with pytest.raises(targets.TargetError, match="kernels=avx2: this machine has no f16c"):
         rlx.compile("func.func @main() { return }", "cpu{kernels=avx2}", cache=False)
+
+
+def test_without_any_instruction_set_everything_takes_the_plain_path(monkeypatch):
+    """As on a processor that is no x86."""
+    monkeypatch.setattr("rlx.targets.cpu.host_features", lambda: frozenset({"neon"}))
+    x, w = random((40, 64)), random((48, 64), seed=1)
+    text, _ = module_text(MatmulOp, [x, w], transpose_weight=True)
+    with pytest.warns(RuntimeWarning, match="kernels=none"):
+        function = rlx.compile(text, cache=False)
+    with pytest.warns(RuntimeWarning, match="kernels=none"):
+        assert "rlx.kernel" not in str(lower(text, "linalg", "cpu"))
+    assert_close(function(x, w), x.astype(np.float64) @ w.astype(np.float64).T)
 
 
 class TestMatmul:
