@@ -219,7 +219,7 @@ class AttentionOp(RlxOp, name="attention"):
 
         def heads(x: np.ndarray, count: int) -> np.ndarray:
             """[B, N, count * dims] as [B, num_heads, N, dims], heads repeated as needed."""
-            x = x.reshape(batch, x.shape[1], count, -1).transpose(0, 2, 1, 3)
+            x = x.reshape(batch, x.shape[1], count, x.shape[2] // count).transpose(0, 2, 1, 3)
             return np.repeat(widen(x), num_heads // count, axis=1)
 
         q, k, v = heads(query, num_heads), heads(key, groups), heads(value, groups)
@@ -262,7 +262,8 @@ class AttentionOp(RlxOp, name="attention"):
                 w = weights[..., n, None]
                 out += np.where(w == 0, 0, w * v[:, :, None, n])
             out = np.where(total == 0, 0, out / np.where(total == 0, 1, total))
-            return out.transpose(0, 2, 1, 3).reshape(batch, queries, -1).astype(query.dtype)
+            out = out.transpose(0, 2, 1, 3)
+            return out.reshape(batch, queries, num_heads * v.shape[3]).astype(query.dtype)
 
     def lower(self) -> ir.Value:
         return lower_attention(self)

@@ -278,6 +278,7 @@ def test_empty():
         out = run(AttentionOp, q, k, v, dynamic=ALL_DYNAMIC, **attributes)
         assert out.shape == q.shape
         assert not out.any()
+        assert_close(out, AttentionOp.reference(q, k, v, **attributes))
 
 
 class TestChecks:
