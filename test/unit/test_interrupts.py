@@ -17,6 +17,7 @@ EVERY_IMPORT = """
 import signal, sys
 import numpy as np
 
+signal.signal(signal.SIGINT, signal.default_int_handler)
 calls, interrupted, caught = {}, [], 0
 def interrupt(frame, event, argument):
     file = frame.f_code.co_filename
@@ -44,6 +45,14 @@ sys.setprofile(None)
 assert compiled(np.ones((2, 16), "f4"), np.ones((16, 16), "f4")).tolist() == [[16.0] * 16] * 2
 assert caught > 5, caught
 """
+
+
+@pytest.fixture(autouse=True)
+def interruptible():
+    """A shell that runs the tests in the background has them ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_while_bindings_are_imported():
